@@ -1,0 +1,163 @@
+"""One component's command, made from its config: what ``ragdistill embedder ...`` does.
+
+A plugin calls :func:`component` in its ``ragdistill_commands`` hook and has every shared option,
+``--config``, ``--dry-run``, ``--json``, resume and the exit statuses of the contract.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import click
+
+from ragdistill import plugins
+from ragdistill.config import RunConfig, flag, resolve
+from ragdistill.distiller import Method
+from ragdistill.errors import UserError, nearest
+
+EXIT_NO_GO = 3
+EXIT_INCONCLUSIVE = 4
+
+
+def component(name: str, config: type[RunConfig], *, method: str, help: str) -> click.Command:
+    """The command ``ragdistill NAME`` of a component.
+
+    Args:
+        name: the component, as typed; its methods are named ``NAME/...``.
+        config: the dataclass whose fields are its options (see ``ragdistill.config.option``).
+        method: the default of ``--method``, with or without ``NAME/``.
+        help: what the command's help says first.
+    """
+
+    def run(
+        config_file: Path | None,
+        out: Path | None,
+        stages: str | None,
+        dry_run: bool,
+        as_json: bool,
+        **options: Any,
+    ) -> None:
+        from ragdistill.cli.running import Request, execute
+
+        context = click.get_current_context()
+        given = {
+            key: value
+            for key, value in options.items()
+            if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
+        }
+        resolved = resolve(config, config_file, given)
+        chosen = choose_method(name, resolved.method or method)
+        status = execute(
+            Request(name, chosen, resolved, out, stages, dry_run=dry_run, as_json=as_json)
+        )
+        context.exit(status)
+
+    parameters = [_option(field, config) for field in dataclasses.fields(config)]
+    return click.Command(
+        name,
+        callback=run,
+        params=[*parameters, *_run_options()],
+        help=help,
+        short_help=help.partition("\n")[0],
+    )
+
+
+def choose_method(component_name: str, asked: str) -> Method:
+    """The method ``asked`` for, with or without its component's name before it.
+
+    Raises:
+        UserError: there is no such method; those that exist are listed.
+    """
+    known = {
+        name: method
+        for name, method in plugins.methods(plugins.manager()).items()
+        if name.partition("/")[0] == component_name
+    }
+    full = asked if "/" in asked else f"{component_name}/{asked}"
+    if full not in known:
+        short = [name.partition("/")[2] for name in known]
+        raise UserError(
+            f"no method {asked!r}{nearest(asked, short)}",
+            where="--method",
+            mend=f"choose from {', '.join(sorted(short)) or 'none installed'}",
+        )
+    return known[full]
+
+
+def _run_options() -> list[click.Parameter]:
+    """The options that belong to this start of a run, not to its config."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    file = click.Path(dir_okay=False, path_type=Path)
+    return [
+        click.Option(
+            ["--out"],
+            type=folder,
+            help="Run folder; the same one again resumes.",
+            show_default="runs/COMPONENT-TEACHER-DATA",
+            metavar="RUN",
+        ),
+        click.Option(
+            ["--stages"], help="Run only these of collect,train,evaluate,export.", metavar="LIST"
+        ),
+        click.Option(
+            ["--config", "config_file"], type=file, help="YAML file of options.", metavar="FILE"
+        ),
+        click.Option(["--dry-run"], is_flag=True, help="Say what would be done, and stop."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print report.json on stdout."),
+    ]
+
+
+def _option(field: "dataclasses.Field[Any]", config: type[RunConfig]) -> click.Option:
+    """A dataclass field as an option of the command line. Values are checked with the config
+    file's, in one place, so click sees strings and numbers only."""
+    hint = typing.get_type_hints(config, include_extras=True)[field.name]
+    kind, many, choices = _kind(hint)
+    default = None if field.default is dataclasses.MISSING else field.default
+    shown: bool | str = field.metadata.get("shown_default") or (default not in (None, False))
+    declaration = [flag(field.name)]
+    if kind is bool:
+        return click.Option(declaration, is_flag=True, default=False, help=field.metadata["help"])
+    return click.Option(
+        declaration,
+        type=click.Choice(choices) if choices else (_comma_list if many else kind),
+        default=default,
+        show_default=shown,
+        metavar=field.metadata.get("metavar") or None,
+        help=field.metadata["help"],
+    )
+
+
+def _kind(hint: Any) -> tuple[Callable[[str], Any], bool, list[str]]:
+    """The plain type under a hint, whether it is a tuple of it, and its choices."""
+    if get_origin(hint) is Annotated:
+        return _kind(get_args(hint)[0])
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        return _kind(next(arg for arg in get_args(hint) if arg is not type(None)))
+    if get_origin(hint) is Literal:
+        return str, False, list(get_args(hint))
+    if get_origin(hint) is tuple:
+        return str, True, []
+    return hint, False, []
+
+
+def _comma_list(text: str | tuple[Any, ...] | None) -> tuple[str, ...] | None:
+    if text is None or isinstance(text, tuple):
+        return text
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def exit_status(report: Mapping[str, Any], gate: float | None) -> int:
+    """0, or with a gate 3 (no-go) and 4 (inconclusive)."""
+    decision = (report.get("verdict") or {}).get("decision")
+    if gate is None or decision == "go":
+        return 0
+    return EXIT_NO_GO if decision == "no-go" else EXIT_INCONCLUSIVE
+
+
+def plan_json(plan: Any) -> str:
+    """A dry run's plan as JSON."""
+    return json.dumps({"plan": dataclasses.asdict(plan)}, indent=2)

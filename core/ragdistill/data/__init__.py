@@ -1,0 +1,1 @@
+"""Corpora, queries and judgments: loading, checking, splitting, auditing."""

@@ -1,0 +1,11 @@
+"""Distillation losses as pure functions: tensors in, a scalar tensor out, the paper named.
+
+They take what the student and the teacher said, never a model, and are means over the batch, so
+that the same batch in equal pieces gives the same loss and the same gradient. A similarity loss
+couples the texts of a batch and is therefore defined on whole batches only.
+"""
+
+from ragdistill.losses.regression import cosine_regression, mse_regression
+from ragdistill.losses.similarity import similarity_kl
+
+__all__ = ["cosine_regression", "mse_regression", "similarity_kl"]

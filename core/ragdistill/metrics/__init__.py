@@ -1,0 +1,1 @@
+"""Ranking measures, intervals, verdicts and latency."""

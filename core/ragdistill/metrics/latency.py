@@ -1,0 +1,136 @@
+"""How long one text takes, and how many texts a second, of several systems side by side.
+
+The systems take turns in short blocks, so that a machine that slows down or is shared slows all
+of them alike, and ratios stay true where single figures may not.
+"""
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+Encode = Callable[[list[str]], object]
+"""Does the whole work on a list of texts, and returns when it is done (arrays on the CPU)."""
+
+_BLOCK = 10  # calls that one system makes before the next has its turn
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Latency of single texts, and throughput in batches."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    per_second: float
+    """Texts a second in batches: the median of the repeats."""
+    calls: int
+    """How many single-text calls the percentiles are of."""
+    texts: int
+    """How many texts the throughput was measured on."""
+    batch: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As report.json holds it."""
+        return asdict(self)
+
+
+def profile(
+    encode: Encode,
+    texts: Sequence[str],
+    *,
+    batch: int = 32,
+    calls: int = 200,
+    warmup: int = 10,
+    repeats: int = 3,
+) -> Speed:
+    """The speed of one system; see :func:`profile_many`."""
+    return profile_many(
+        {"": encode}, texts, batch=batch, calls=calls, warmup=warmup, repeats=repeats
+    )[""]
+
+
+def profile_many(
+    systems: Mapping[str, Encode],
+    texts: Sequence[str],
+    *,
+    batch: int = 32,
+    calls: int = 200,
+    warmup: int = 10,
+    repeats: int = 3,
+) -> dict[str, Speed]:
+    """The speed of each system on the same texts, measured in turns.
+
+    Args:
+        systems: name to what it does on a list of texts.
+        texts: latency is of the first ``calls`` (again from the start where there are fewer),
+            throughput of all.
+        batch: texts per call when throughput is measured.
+        calls: single-text calls per system; at least 100, or a 99th percentile means nothing.
+        warmup: single-text calls that are not counted, and a fifth as many batches.
+        repeats: how often throughput is measured; the median counts.
+
+    Raises:
+        ValueError: no texts, or fewer than 100 calls.
+    """
+    if not texts or calls < 100:
+        raise ValueError(f"cannot profile with {len(texts)} texts and {calls} calls")
+    singles = [[text] for text in itertools.islice(itertools.cycle(texts), calls)]
+    batches = [list(texts[start : start + batch]) for start in range(0, len(texts), batch)]
+    with _undisturbed():
+        for encode in systems.values():
+            for item in singles[:warmup] + batches[: warmup // 5 + 1]:
+                encode(item)
+        latency = _in_turns(systems, singles)
+        rates: dict[str, list[float]] = {name: [] for name in systems}
+        for _ in range(repeats):
+            for name, seconds in _in_turns(systems, batches).items():
+                rates[name].append(len(texts) / max(sum(seconds), 1e-9))
+    return {
+        name: _summary(latency[name], rates[name], calls, len(texts), batch) for name in systems
+    }
+
+
+def _in_turns(systems: Mapping[str, Encode], work: Sequence[list[str]]) -> dict[str, list[float]]:
+    """Seconds of each call, by system; who goes first changes with every block."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    names = list(systems)
+    for turn, start in enumerate(range(0, len(work), _BLOCK)):
+        for offset in range(len(names)):
+            name = names[(turn + offset) % len(names)]
+            if len(names) > 1:
+                systems[name](work[start][:1])  # not counted: the caches are another system's
+            seconds[name] += _timed(systems[name], work[start : start + _BLOCK])
+    return seconds
+
+
+def _timed(encode: Encode, work: Sequence[list[str]]) -> Iterator[float]:
+    for item in work:
+        start = perf_counter()
+        encode(item)
+        yield perf_counter() - start
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No garbage collection inside, as timeit does it."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _summary(
+    seconds: Sequence[float], rates: Sequence[float], calls: int, texts: int, batch: int
+) -> Speed:
+    p50, p95, p99 = (float(value) for value in np.percentile(seconds, (50, 95, 99)) * 1000)
+    return Speed(p50, p95, p99, float(np.median(rates)), calls, texts, batch)

@@ -1,0 +1,112 @@
+"""Exact search, and measures per query spelt and computed as ir_measures does.
+
+MacAvaney, Macdonald, Ounis: Streamlining Evaluation with ir-measures, ECIR 2022.
+"""
+
+import re
+from collections.abc import Sequence
+
+import faiss
+import ir_measures
+import numpy as np
+from numpy.typing import NDArray
+
+from ragdistill.data.collection import Qrels
+from ragdistill.errors import UserError, nearest
+from ragdistill.metrics.trec import Rankings, strictly_decreasing
+
+MEASURES = ("nDCG@10", "R@10", "R@100", "RR@10", "AP@100")
+"""What a ranking is measured by unless the caller says otherwise."""
+
+
+def search(
+    queries: NDArray[np.float32], documents: NDArray[np.float32], ids: Sequence[str], k: int
+) -> list[list[tuple[str, float]]]:
+    """The ``k`` documents of greatest inner product per query, exactly (no approximation).
+
+    Args:
+        queries: vectors ``[q, d]``.
+        documents: vectors ``[n, d]``.
+        ids: the ``n`` document ids, in the order of ``documents``.
+        k: how many to return; fewer come where there are fewer documents.
+
+    Returns:
+        ``q`` rankings, best first; equal scores in the order of ``ids``.
+
+    Raises:
+        UserError: a vector holds NaN or infinity.
+    """
+    if len(documents) != len(ids):
+        raise ValueError(f"{len(documents)} vectors for {len(ids)} document ids")
+    for name, vectors in (("query", queries), ("document", documents)):
+        if not np.isfinite(vectors).all():
+            raise UserError(
+                f"a {name} vector holds NaN or infinity, so nothing can be ranked by it",
+                mend="the model is broken: try another, or train with a lower learning rate",
+            )
+    index = faiss.IndexFlatIP(documents.shape[1])
+    index.add(np.ascontiguousarray(documents, dtype=np.float32))
+    scores, rows = index.search(
+        np.ascontiguousarray(queries, dtype=np.float32), max(1, min(k, len(ids)))
+    )
+    order = np.lexsort((rows, -scores), axis=1)
+    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+    return [
+        [(ids[row], float(score)) for score, row in zip(*pair, strict=True) if row >= 0]
+        for pair in zip(scores, rows, strict=True)
+    ]
+
+
+def per_query(
+    qrels: Qrels, rankings: Rankings, measures: Sequence[str] = MEASURES
+) -> dict[str, dict[str, float]]:
+    """Each measure's value for each judged query.
+
+    Equals ir_measures on the file that :func:`ragdistill.metrics.trec.write` makes of ``rankings``.
+
+    Returns:
+        Measure to query id to value, the queries in the order of ``qrels`` in every measure, so
+        that two systems' values pair up. A judged query without a ranking counts 0; a ranked
+        query without judgments is left out.
+
+    Raises:
+        UserError: no such measure.
+    """
+    asked = {name: _measure(name) for name in measures}
+    judged = {query: dict(grades) for query, grades in qrels.items() if grades}
+    run = {
+        query: dict(strictly_decreasing(ranking))
+        for query, ranking in rankings.items()
+        if query in judged and ranking
+    }
+    values = {name: dict.fromkeys(judged, 0.0) for name in measures}
+    names = {measure: name for name, measure in asked.items()}
+    if run:
+        for row in ir_measures.iter_calc(list(names), judged, run):
+            values[names[row.measure]][row.query_id] = float(row.value)
+    return values
+
+
+def _measure(name: str) -> ir_measures.Measure:
+    # ir_measures.parse_measure goes through parts of `ast` that Python 3.14 no longer has.
+    spelt = re.fullmatch(r"([A-Za-z]+)(?:@([1-9][0-9]*))?", name)
+    if not spelt or spelt[1] not in ir_measures.measures.registry:
+        raise UserError(f"no measure {name!r}{nearest(name, MEASURES)}")
+    measure: ir_measures.Measure = ir_measures.measures.registry[spelt[1]]
+    return measure @ int(spelt[2]) if spelt[2] else measure
+
+
+def overlap(a: Rankings, b: Rankings, k: int = 10) -> float:
+    """Mean share of documents that two systems' top ``k`` have in common, over ``a``'s queries.
+
+    A query's share is taken of the longer of the two lists; where both are empty it is 1.
+    """
+    if not a:
+        raise ValueError("no queries to compare")
+    return float(np.mean([_shared(ranking, b.get(query, ()), k) for query, ranking in a.items()]))
+
+
+def _shared(a: Sequence[tuple[str, float]], b: Sequence[tuple[str, float]], k: int) -> float:
+    top_a, top_b = ({document for document, _ in ranking[:k]} for ranking in (a, b))
+    longest = max(len(top_a), len(top_b))
+    return len(top_a & top_b) / longest if longest else 1.0

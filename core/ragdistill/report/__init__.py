@@ -1,0 +1,1 @@
+"""report.json, and what is made of it: the terminal's summary, report.html, the model card."""

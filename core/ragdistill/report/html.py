@@ -1,0 +1,45 @@
+"""report.html: one file for people, with everything in it, that asks nothing of the network."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ragdistill.report import plots, view
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ragdistill.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(view.FILTERS)
+    return environment
+
+
+def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None) -> str:
+    """The page of ``report``; every text in it is escaped.
+
+    Args:
+        report: report.json.
+        extra: ``schema.extra`` of run.json: the recipe and the versions; None leaves them out.
+    """
+    page = _templates().get_template("page.html.j2")
+    return page.render(
+        report=report,
+        extra=extra or {},
+        view=view,
+        systems=view.systems(report),
+        measure=view.headline(report),
+        warnings=view.warnings(report),
+        looks=plots.looks(report),
+        # Our own SVG; the names in it were escaped when it was written.
+        retention_plot=Markup(plots.retention(report)),
+        speed_plot=Markup(plots.quality_and_speed(report)),
+    )

@@ -1,0 +1,96 @@
+"""The summary on the terminal: quality, speed and size, verdict, warnings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ragdistill.report import view
+
+_STYLES = {"go": "bold green", "no-go": "bold red", "inconclusive": "bold yellow"}
+
+
+def render(report: Mapping[str, Any], console: Console) -> None:
+    """Print ``report`` on ``console``; without a terminal plain text, no line broken."""
+    console.print(_title(report), soft_wrap=True)
+    if report["quality"]:
+        _print(_quality(report), console)
+    if report["speed"] or report["exports"]:
+        _print(_systems(report), console)
+    for line in view.warnings(report):
+        console.print(Text.assemble(("warning: ", "bold yellow"), line), soft_wrap=True)
+    if verdict := report.get("verdict"):
+        words = (f"verdict: {verdict['decision']}", _STYLES[verdict["decision"]])
+        console.print(Text.assemble(words, f", {verdict['reason']}"), soft_wrap=True)
+
+
+def _title(report: Mapping[str, Any]) -> Text:
+    teacher, student, data = report["teacher"], report["student"], report["data"]
+    return Text.assemble(
+        (report["component"], "bold"),
+        f": {teacher['name']} ({view.parameters(teacher['parameters'])} parameters) -> ",
+        f"{student['name']} ({view.parameters(student['parameters'])}), on {data['name']}",
+        f" {data['split']}" if data.get("split") else "",
+        f", {data['queries']:,} queries" if data.get("queries") is not None else "",
+    )
+
+
+def _quality(report: Mapping[str, Any]) -> Table:
+    others = extra_columns(report)
+    table = _table("measure", "teacher", *others, "student", "kept", "95 % interval")
+    for measure, row in report["quality"].items():
+        table.add_row(
+            measure,
+            view.number(row.get("teacher")),
+            *(view.number(row.get(key)) for key in others),
+            view.number(row.get("student")),
+            view.percent(row.get("retention")),
+            view.interval(row.get("ci95")),
+        )
+    return table
+
+
+def extra_columns(report: Mapping[str, Any]) -> list[str]:
+    """What a component measures beside teacher and student: ``first_stage``, ``raw``, ``human``."""
+    rows = report["quality"].values()
+    return [key for key in ("first_stage", "raw", "human") if any(key in row for row in rows)]
+
+
+def _systems(report: Mapping[str, Any]) -> Table:
+    measure = view.headline(report)
+    columns = ("texts/s", "faster", "p50 ms", "p95 ms", "p99 ms", "MB", "kept", "gate")
+    table = _table("system", *columns)
+    for system in view.systems(report):
+        speed = system.speed
+        table.add_row(
+            system.key,
+            view.figures(speed.get("per_second")),
+            view.times(view.ratio(report, system.key)),
+            *(view.figures(speed.get(key)) for key in ("p50_ms", "p95_ms", "p99_ms")),
+            view.figures(system.size_mb),
+            view.percent(system.quality.get(measure or "", {}).get("retention")),
+            "" if system.passed is None else "passed" if system.passed else "failed",
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """A table whose first column is words and the others figures."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(columns[0], no_wrap=True)
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _print(table: Table, console: Console) -> None:
+    """A line too long is better than a figure cut off."""
+    wide = console.options.update(width=1000)
+    width = max(console.width, console.measure(table, options=wide).maximum)
+    for line in console.render_lines(table, console.options.update(width=width), pad=False):
+        text = Text.assemble(*((part.text, part.style or "") for part in line))
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+    console.print()

@@ -1,0 +1,205 @@
+"""What a reader is told of a report, in words and rounded figures: the same on the terminal, on
+the page and on the model card. Unknown is a dash everywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN = "\N{EN DASH}"
+_TIMES = "\N{MULTIPLICATION SIGN}"
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Teacher, student or an export: one row wherever systems are compared."""
+
+    key: str
+    """``teacher``, ``student`` or the export's kind."""
+    role: str
+    """``teacher``, ``student`` or ``export``."""
+    speed: Mapping[str, Any]
+    size_mb: float | None
+    passed: bool | None
+    quality: Mapping[str, Mapping[str, Any]]
+    """Measure to a row whose ``student`` is this system; the teacher's own is empty."""
+
+
+def systems(report: Report) -> list[System]:
+    """Teacher, student and exports, in this order."""
+    speed = report["speed"]
+    teacher, student = report["teacher"], report["student"]
+    rows = [
+        System("teacher", "teacher", speed.get("teacher") or {}, teacher.get("size_mb"), None, {}),
+        System(
+            "student",
+            "student",
+            speed.get("student") or {},
+            student.get("size_mb"),
+            None,
+            report["quality"],
+        ),
+    ]
+    for kind, export in report["exports"].items():
+        quality = export.get("quality") or {}
+        size, passed = export.get("size_mb"), export.get("passed")
+        rows.append(System(kind, "export", speed.get(kind) or {}, size, passed, quality))
+    return rows
+
+
+def headline(report: Report) -> str | None:
+    """The measure that the verdict is of, or the first."""
+    judged = (report.get("verdict") or {}).get("measure")
+    return judged if judged in report["quality"] else next(iter(report["quality"]), None)
+
+
+def ratio(report: Report, system: str, figure: str = "per_second") -> float | None:
+    """How many times faster than the teacher; above 1 is faster for latencies too."""
+    own, teacher = ((report["speed"].get(name) or {}).get(figure) for name in (system, "teacher"))
+    if not own or not teacher:
+        return None
+    return float(own / teacher if figure == "per_second" else teacher / own)
+
+
+def fastest(report: Report) -> str | None:
+    """Of student and exports that passed, the one of highest throughput."""
+    served = [s for s in systems(report) if s.role != "teacher" and s.passed is not False]
+    rates = {s.key: rate for s in served if (rate := ratio(report, s.key)) is not None}
+    return max(rates, key=lambda key: rates[key], default=None)
+
+
+def smallest(report: Report) -> tuple[str, float] | None:
+    """Of student and exports that passed, the smallest one, and teacher's size / its size.
+
+    An export that was neither timed nor judged is no model (an index, say), and does not count.
+    """
+    teacher, *others = systems(report)
+    models = [s for s in others if s.role == "student" or s.speed or s.quality]
+    sizes = {s.key: s.size_mb for s in models if s.passed is not False and s.size_mb}
+    if not sizes or not teacher.size_mb:
+        return None
+    key = min(sizes, key=lambda name: sizes[name])
+    return key, teacher.size_mb / sizes[key]
+
+
+def warnings(report: Report) -> list[str]:
+    """What a reader should know before believing the figures: first what the run itself said."""
+    found = [*(report.get("warnings") or []), *_above_teacher(report)]
+    queries = report["data"].get("queries")
+    if report["quality"] and queries is not None and queries < 50:
+        found.append(f"only {queries} queries were measured: the intervals are wide")
+    count, share = near_duplicates(report)
+    if count:
+        of = f" ({percent(share)} of them)" if share is not None else ""
+        found.append(f"{count:,} evaluation texts have a near-duplicate in training{of}")
+    for kind, export in report["exports"].items():
+        if export.get("passed") is False:
+            reasons = "; ".join(export.get("reasons") or []) or "it differs too much"
+            found.append(f"export {kind} failed its gate: {reasons}")
+    if report["teacher"].get("outputs_may_train") == "no":
+        found.append("the teacher's terms do not allow its outputs to train another model")
+    return found
+
+
+def _above_teacher(report: Report) -> list[str]:
+    measure = headline(report)
+    row = report["quality"].get(measure, {})
+    if (row.get("retention") or 0) <= 1:
+        return []
+    if row.get("ci95") and row["ci95"][0] > 1:
+        why = "look for leaks, and for judgments that favour it, before believing it"
+    else:
+        why = "the interval holds 100 %, so read it as no loss seen, not as a gain"
+    return [f"the student is above its teacher in {measure}: {why}"]
+
+
+def near_duplicates(report: Report) -> tuple[int | None, float | None]:
+    """How many evaluation texts resemble a training text, and which share that is."""
+    found = report["data"].get("near_duplicates")
+    if isinstance(found, Mapping):
+        return found.get("count"), found.get("share")
+    return found, None
+
+
+def lineage(report: Report) -> str:
+    """What is known of whether the student may be used: a sentence for each licence in its line."""
+    teacher, student = report["teacher"], report["student"]
+    allowed = {
+        "yes": "its terms let its outputs train another model",
+        "no": "its terms do not let its outputs train another model",
+    }.get(teacher.get("outputs_may_train") or "", "whether its outputs may train is unknown")
+    said = (
+        f"{teacher['name']} is under {teacher.get('licence') or 'an unknown licence'}; {allowed}."
+    )
+    if terms := teacher.get("terms"):
+        said += f" {terms.rstrip('.')}."
+    return f"{said} The student is under {student.get('licence') or 'an unknown licence'}."
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A measure or a small figure: fixed decimals."""
+    return UNKNOWN if value is None else f"{value:,.{digits}f}"
+
+
+def count(value: float | None) -> str:
+    """A count, with separators."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share, as percent."""
+    return UNKNOWN if value is None else f"{value * 100:.{digits}f} %"
+
+
+def interval(bounds: tuple[float, float] | list[float] | None) -> str:
+    """An interval of shares, as percent."""
+    return UNKNOWN if bounds is None else f"{bounds[0] * 100:.1f} to {bounds[1] * 100:.1f} %"
+
+
+def times(value: float | None) -> str:
+    """A ratio: one decimal below 10."""
+    return UNKNOWN if value is None else f"{value:.{1 if value < 10 else 0}f}{_TIMES}"
+
+
+def figures(value: float | None) -> str:
+    """Three significant digits, without an exponent where a reader can do without."""
+    if value is None:
+        return UNKNOWN
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 4
+        return f"{value:,.{digits}f}"
+    return f"{value:.1e}"
+
+
+def parameters(value: int | None) -> str:
+    """22.7 M, 8.2 B."""
+    if value is None:
+        return UNKNOWN
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """8.1 s, 3 min 20 s, 2 h 5 min."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def short(digest: str | None) -> str:
+    """The first twelve characters of a digest."""
+    return UNKNOWN if not digest else digest.removeprefix("sha256:")[:12]
+
+
+FILTERS = {
+    f.__name__: f
+    for f in (number, count, percent, interval, times, figures, parameters, duration, short)
+}
+"""What the templates may format with."""

@@ -1,0 +1,142 @@
+"""How one kind of teacher signal lies in Arrow columns. The seam for scores, logits and text."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from ragdistill.errors import UserError, nearest
+from ragdistill.signals.fingerprint import KEY_BYTES, Fingerprint
+
+Values = np.ndarray[Any, np.dtype[Any]]
+"""Signals of n texts: an array whose first axis is n, the rest as the codec says."""
+
+
+class Codec(Protocol):
+    """Turns the signals of n texts into Arrow columns and back."""
+
+    @property
+    def name(self) -> str:
+        """Name of the codec, as ``space.json`` tells it."""
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """The columns beside ``key``."""
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one record on disk (typical, where records differ in size), key not counted."""
+
+    def encode(self, values: Values) -> list[pa.Array]:
+        """One array of n items for each column; ``UserError`` where values cannot be stored."""
+
+    def empty(self, count: int) -> Values:
+        """An array that ``decode``'s results fit into, for ``count`` texts."""
+
+    def decode(self, batch: pa.RecordBatch, rows: Values) -> Values:
+        """The signals in ``rows`` (integers [n]) of a stored batch, copied out of it."""
+
+
+@dataclass(frozen=True)
+class VectorCodec:
+    """One vector a text: [n, dimensions], float32 in memory, float16 or float32 on disk.
+
+    float16 keeps 11 significant bits: each component is off by at most 2**-11 of its size, or by
+    2**-25 below 2**-14. For unit vectors of d components a dot product is therefore off by at most
+    about 2**-10, and typically by 2**-11 / sqrt(d).
+    """
+
+    dtype: str
+    dimensions: int
+    name: str = "vector"
+
+    @classmethod
+    def of(cls, fingerprint: Fingerprint) -> "VectorCodec":
+        """The codec of a fingerprint of kind ``vector``."""
+        if fingerprint.dtype not in ("float16", "float32"):
+            raise UserError(
+                f"vectors cannot be stored as {fingerprint.dtype!r}", mend="use float16 or float32"
+            )
+        if not fingerprint.dimensions or fingerprint.dimensions < 1:
+            raise UserError(f"vectors of {fingerprint.dimensions} dimensions cannot be stored")
+        return cls(fingerprint.dtype, fingerprint.dimensions)
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """``vector``: fixed_size_list<float16 | float32>[dimensions]."""
+        item = pa.field("item", pa.from_numpy_dtype(self.dtype), nullable=False)
+        return [pa.field("vector", pa.list_(item, self.dimensions), nullable=False)]
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one vector on disk."""
+        return np.dtype(self.dtype).itemsize * self.dimensions
+
+    def encode(self, values: Values) -> list[pa.Array]:
+        """Arrow form of vectors [n, dimensions].
+
+        Raises:
+            UserError: another shape, NaN or infinity, or too large for float16.
+        """
+        vectors = np.asarray(values)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimensions:
+            raise UserError(
+                f"the teacher returned vectors of shape {list(vectors.shape)}"
+                f" where [texts, {self.dimensions}] was announced"
+            )
+        _refuse_non_finite(vectors)
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(vectors, dtype=self.dtype)
+        if not np.isfinite(stored).all():
+            largest = float(np.abs(vectors).max())
+            raise UserError(
+                f"a component of {largest:.3g} does not fit {self.dtype}",
+                mend="store the signals as float32",
+            )
+        kind = self.columns[0].type
+        return [pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=kind)]
+
+    def empty(self, count: int) -> Values:
+        """Uninitialised float32 [count, dimensions]."""
+        return np.empty((count, self.dimensions), dtype=np.float32)
+
+    def decode(self, batch: pa.RecordBatch, rows: Values) -> Values:
+        """Vectors [len(rows), dimensions] in the type they are stored in."""
+        flat = batch.column("vector").flatten().to_numpy(zero_copy_only=True)
+        vectors: Values = flat.reshape(-1, self.dimensions)[rows]
+        return vectors
+
+
+def _refuse_non_finite(vectors: Values) -> None:
+    finite = np.asarray(np.isfinite(vectors).all(axis=1))
+    if not finite.all():
+        raise UserError(
+            f"the teacher returned NaN or infinity for {int((~finite).sum())} of"
+            f" {len(finite)} texts (the first is number {int(np.argmin(finite))} of its batch)",
+            mend="check the teacher's weights, or compute in float32",
+        )
+
+
+CODECS: Mapping[str, Callable[[Fingerprint], Codec]] = {"vector": VectorCodec.of}
+"""Kind of signal to the codec for a fingerprint of that kind."""
+
+
+def codec_for(fingerprint: Fingerprint) -> Codec:
+    """The codec of ``fingerprint.kind``.
+
+    Raises:
+        UserError: nothing stores this kind of signal.
+    """
+    if fingerprint.kind not in CODECS:
+        raise UserError(
+            f"no codec for signals of kind {fingerprint.kind!r}{nearest(fingerprint.kind, CODECS)}",
+            mend=f"known: {', '.join(sorted(CODECS))}",
+        )
+    return CODECS[fingerprint.kind](fingerprint)
+
+
+def stored_bytes(codec: Codec) -> int:
+    """Bytes of one record on disk, key included."""
+    return KEY_BYTES + codec.record_bytes

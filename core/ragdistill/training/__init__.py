@@ -1,0 +1,1 @@
+"""What the trainers of all components share: schedules, checkpoints, pruning, progress."""

@@ -1,0 +1,128 @@
+"""The teacher's vectors of the training texts, kept in the signal store."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ragdistill.errors import UserError
+from ragdistill.models.resolve import ResolvedModel
+from ragdistill.progress import track
+from ragdistill.signals.fingerprint import Fingerprint, text_key
+from ragdistill.signals.store import SignalStore, Space
+from ragdistill_embedder.encoder import Encoder, Prompts
+from ragdistill_embedder.texts import Role, TrainText
+
+WINDOW = 4096
+"""Texts that are tokenised and sorted by length at a time: enough that batches pad little, and few
+enough that memory does not grow with the corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the teacher was asked in this start."""
+
+    texts: int
+    tokens: int
+
+
+def fingerprints(
+    model: ResolvedModel, prompts: Prompts, *, max_length: int, dimensions: int, dtype: str
+) -> dict[Role, Fingerprint]:
+    """What identifies the teacher's vectors of queries and of passages: one and the same where
+    their prompts are."""
+    by_role: Mapping[Role, str] = {"query": prompts.query, "passage": prompts.passage}
+    return {
+        role: Fingerprint(
+            kind="vector",
+            weights=model.weights_digest,
+            tokenizer=model.tokenizer_digest,
+            prompt=prompt,
+            pooling=model.pooling_digest,
+            max_length=max_length,
+            dtype=dtype,
+            dimensions=dimensions,
+        )
+        for role, prompt in by_role.items()
+    }
+
+
+def open_spaces(
+    store: SignalStore, prints: Mapping[Role, Fingerprint], teacher: str, *, accept_change: bool
+) -> dict[Role, Space]:
+    """The spaces of both roles; one object where they are the same space."""
+    opened: dict[str, Space] = {}
+    for fingerprint in prints.values():
+        if fingerprint.id not in opened:
+            opened[fingerprint.id] = store.space(
+                fingerprint, teacher=teacher, accept_change=accept_change
+            )
+    return {role: opened[fingerprint.id] for role, fingerprint in prints.items()}
+
+
+def collect(
+    encoder: Encoder,
+    texts: Sequence[TrainText],
+    prompts: Mapping[Role, str],
+    spaces: Mapping[Role, Space],
+) -> Collected:
+    """Ask the teacher for every text whose vector is not stored yet.
+
+    Each batch is stored as soon as it is answered, so that a killed collection loses at most the
+    batch that the teacher was working on. Memory is bounded by :data:`WINDOW` texts.
+
+    Raises:
+        UserError: the teacher returned NaN or infinity; the store cannot be written.
+    """
+    asked = tokens = 0
+    total = len(texts)
+    with track("teacher", total) as advance:
+        for role in ("query", "passage"):
+            mine = [item.text for item in texts if item.role == role]
+            space, prompt = spaces[role], prompts[role]
+            for start in range(0, len(mine), WINDOW):
+                window = mine[start : start + WINDOW]
+                keys = [text_key(text) for text in window]
+                missing = space.missing(keys)
+                advance(len(window) - len(missing), 0)
+                asked += len(missing)
+                if missing:
+                    wanted = [window[place] for place in missing]
+                    kept = [keys[place] for place in missing]
+                    tokens += _collect_window(encoder, wanted, kept, prompt, space, advance)
+    return Collected(asked, tokens)
+
+
+def _collect_window(
+    encoder: Encoder,
+    texts: Sequence[str],
+    keys: Sequence[bytes],
+    prompt: str,
+    space: Space,
+    advance: Callable[[int, int], None],
+) -> int:
+    """Ask and store one window; returns the teacher's tokens."""
+    rows = encoder.tokenise(texts, prompt)
+    total = 0
+    with space.writer() as writer:
+        for places, vectors in encoder.batches(rows, prompt):
+            writer.append([keys[place] for place in places], vectors)
+            tokens = sum(len(rows[place]) for place in places)
+            total += tokens
+            advance(len(places), tokens)
+    return total
+
+
+def require_all(spaces: Mapping[Role, Space], texts: Sequence[TrainText]) -> None:
+    """Check that the store holds every training text's vector.
+
+    Raises:
+        UserError: some are missing (pruned, or damaged since they were collected).
+    """
+    lost = sum(
+        len(space.missing([text_key(item.text) for item in texts if item.role == role]))
+        for role, space in spaces.items()
+    )
+    if lost:
+        raise UserError(
+            f"the signal store lacks the teacher's vectors of {lost} of {len(texts)} texts",
+            mend="run again with --stages collect,train,evaluate,export",
+        )

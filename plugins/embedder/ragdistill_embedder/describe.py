@@ -1,0 +1,66 @@
+"""What the report says of models and data."""
+
+from typing import Any
+
+from ragdistill.data.leakage import audit
+from ragdistill.files import folder_bytes
+from ragdistill.models.licences import licence_of
+from ragdistill.models.resolve import ResolvedModel
+from ragdistill_embedder.encoder import Encoder
+from ragdistill_embedder.setup import Setup
+from ragdistill_embedder.student import parameters
+
+
+def describe_model(model: ResolvedModel, encoder: Encoder) -> dict[str, Any]:
+    """The report's entry of a resolved model."""
+    licence = licence_of(model.alias, model.path)
+    return {
+        "name": model.name,
+        "digest": model.weights_digest,
+        "revision": model.revision,
+        "parameters": parameters(encoder.model),
+        "dimensions": encoder.dimensions,
+        "size_mb": _megabytes(sum(p.stat().st_size for p in model.path.rglob("*.safetensors"))),
+        "licence": licence.name,
+        "outputs_may_train": licence.outputs_may_train,
+    }
+
+
+def describe_student(
+    name: str, folder: Any, encoder: Encoder, base: ResolvedModel
+) -> dict[str, Any]:
+    """The report's entry of the student: its licence is that of the weights it began with."""
+    from ragdistill_embedder.student import student_digest
+
+    return {
+        "name": name,
+        "digest": student_digest(folder),
+        "base": base.name,
+        "parameters": parameters(encoder.model),
+        "dimensions": encoder.dimensions,
+        "size_mb": _megabytes(folder_bytes(folder)),
+        "licence": base.licence,
+    }
+
+
+def describe_data(setup: Setup) -> dict[str, Any]:
+    """The report's entry of what was measured on, with the audit of what was learnt from."""
+    task, collection = setup.task, setup.eval_collection
+    learnt = [item.text for item in setup.texts]
+    return {
+        "name": collection.name,
+        "digest": collection.digest,
+        "documents": len(task.documents),
+        "queries": len(task.queries),
+        "split": task.split,
+        "near_duplicates": audit(learnt, task.query_texts) if task.qrels else None,
+        "train": {
+            "name": setup.collection.name,
+            "digest": setup.collection.digest,
+            "texts": len(learnt),
+        },
+    }
+
+
+def _megabytes(size: int) -> float:
+    return round(size / 1e6, 3)

@@ -1,0 +1,220 @@
+"""The embedder's four stages: this file only hands things from one to the next."""
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+from ragdistill.data.sampling import sample
+from ragdistill.distiller import Distiller, Plan, Section, Stage
+from ragdistill.signals.fingerprint import text_key
+from ragdistill_embedder import collecting, evaluating, exporting, student, training
+from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.describe import describe_data, describe_model, describe_student
+from ragdistill_embedder.encoder import Encoder, load_encoder
+from ragdistill_embedder.setup import Setup
+from ragdistill_embedder.texts import TrainText
+
+HELD_OUT = 0.05
+"""Share of the training texts that only the held-out loss sees."""
+DEFAULT_GATE = 0.93
+"""What the verdict asks for when no --gate is given: the usual go-ahead of the field."""
+_PROBE = 64
+
+
+class EmbedderDistiller(Distiller[EmbedderConfig]):
+    """A small sentence embedder that places texts as a big one does."""
+
+    similarity_weight = 0.0
+    """Weight of the similarity loss beside the regression; each method has its own."""
+
+    @cached_property
+    def setup(self) -> Setup:
+        """Models, data and signals."""
+        return Setup(self.config)
+
+    @property
+    def student_folder(self) -> Path:
+        """Where the student is."""
+        return self.folder / "student"
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digests of teacher, student's base and data."""
+        setup = self.setup
+        # Whatever is wrong with models, data or options is said before anything is written.
+        _ = setup.task, setup.texts, setup.spaces
+        self._new_student()
+        return {
+            "teacher": setup.teacher.weights_digest,
+            "student": setup.base.weights_digest,
+            "data": setup.collection.digest,
+            "eval_data": setup.eval_collection.digest,
+        }
+
+    def outputs(self, stage: Stage) -> tuple[str, ...]:
+        """What a finished stage has left."""
+        left: dict[Stage, tuple[str, ...]] = {
+            "train": ("student/model.safetensors",),
+            "evaluate": ("rankings/teacher.trec", "rankings/student.trec"),
+            "export": ("export/onnx/model.onnx",),
+        }
+        return left.get(stage, ())
+
+    def plan(self) -> Plan:
+        """Texts still to be asked for, and what a sample of them takes on this machine."""
+        setup, config = self.setup, self.config
+        todo = self._unasked()
+        tokens, everything = self._count_tokens(todo), self._count_tokens(setup.texts)
+        trained = min(config.train_tokens, round(config.epochs * everything))
+        layers = f" with layers {config.student_layers}" if config.student_layers else ""
+        seconds = self._seconds_per_token(setup.texts)
+        return Plan(
+            steps=(
+                f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.texts):,} vectors",
+                f"train {setup.base.name}{layers} on {trained:,} tokens",
+                f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
+                f"export as ONNX in fp32 and int8 to {self.folder / 'export'}",
+            ),
+            items=len(todo),
+            tokens=tokens,
+            store_bytes=len(todo) * setup.spaces["passage"].record_bytes,
+            # A step of training is a forward and, at twice its cost, a backward pass.
+            seconds=seconds * (tokens + 3 * trained * self._share_of_layers()),
+            usd=0.0,
+        )
+
+    def _unasked(self) -> list[TrainText]:
+        found: list[TrainText] = []
+        for role, space in self.setup.spaces.items():
+            mine = [item for item in self.setup.texts if item.role == role]
+            missing = space.missing([text_key(item.text) for item in mine])
+            found += [mine[place] for place in missing]
+        return found
+
+    def _count_tokens(self, texts: list[TrainText]) -> int:
+        return sum(map(len, self.setup.encoder.tokenise([item.text for item in texts])))
+
+    def _seconds_per_token(self, texts: list[TrainText]) -> float:
+        probe = sample(texts, _PROBE, self.config.seed, key=lambda item: item.text)
+        rows = self.setup.encoder.tokenise([item.text for item in probe])
+        started = time.perf_counter()
+        for _ in self.setup.encoder.batches(rows):
+            pass
+        return (time.perf_counter() - started) / sum(map(len, rows))
+
+    def _share_of_layers(self) -> float:
+        return student.parameters(self._new_student().model) / student.parameters(
+            self.setup.encoder.model
+        )
+
+    def collect(self) -> Section:
+        """The teacher's vectors of training texts, evaluation documents and queries."""
+        wanted = dict.fromkeys([*self.setup.texts, *self.setup.evaluation_texts()])
+        asked = self.setup.collect(list(wanted))
+        return {"items": asked.texts, "tokens": asked.tokens}
+
+    def train(self) -> Section:
+        """The student, left in ``student/``."""
+        setup, config = self.setup, self.config
+        collecting.require_all(setup.spaces, setup.texts)
+        count = max(1, round(HELD_OUT * len(setup.texts)))
+        held_out = sample(setup.texts, count, config.seed, key=lambda item: item.text)
+        apart = set(held_out)
+        learner = self._new_student()
+        head = student.projection(learner.dimensions, setup.encoder.dimensions, config.seed)
+        result = training.fit(
+            learner,
+            head,
+            [item for item in setup.texts if item not in apart],
+            held_out,
+            setup,
+            training.Recipe(
+                epochs=config.epochs,
+                max_tokens=config.train_tokens,
+                batch_tokens=config.batch_tokens,
+                lr=config.lr,
+                seed=config.seed,
+                similarity_weight=self.similarity_weight,
+            ),
+            self.folder / "checkpoints",
+        )
+        self._save(learner.model, head)
+        return {
+            "items": result.pop("items"),
+            "tokens": result.pop("tokens"),
+            "training": result,
+        }
+
+    def _new_student(self) -> Encoder:
+        base = load_encoder(self.setup.base.path, self.config.device)
+        model = student.make_student(base, self.config.student_layers, self.setup.prompts)
+        model.max_seq_length = min(base.max_length, self.setup.encoder.max_length)
+        return Encoder(model)
+
+    def _save(self, model: SentenceTransformer, head: nn.Linear | None) -> None:
+        model.save_pretrained(str(self.student_folder), create_model_card=False)
+        if head is not None:
+            training.save_projection(head, self.student_folder)
+
+    def _name(self, learner: Encoder) -> str:
+        if self.config.student_layers is None:
+            return self.setup.base.name
+        return f"{self.setup.base.name}-L{len(student.layers_of(learner.model))}"
+
+    def evaluate(self) -> Section:
+        """Quality of teacher and student, the leakage audit, and the rankings."""
+        setup, task = self.setup, self.setup.task
+        setup.collect(setup.evaluation_texts())
+        teacher = evaluating.rank(
+            task,
+            setup.stored(task.query_texts, "query"),
+            setup.stored(task.document_texts, "passage"),
+        )
+        learner = load_encoder(self.student_folder, self.config.device)
+        vectors = exporting.encode_task(learner, task, setup.by_role)
+        exporting.keep_vectors(self.folder, vectors)
+        ranked = evaluating.rank(task, vectors.queries, vectors.documents)
+        evaluating.write_rankings(self.folder, task, {"teacher": teacher, "student": ranked})
+        return {
+            "items": len(task.queries),
+            "teacher": describe_model(setup.teacher, setup.encoder),
+            "student": describe_student(
+                self._name(learner), self.student_folder, learner, setup.base
+            ),
+            "data": describe_data(setup),
+            "quality": evaluating.quality(task.qrels, teacher, ranked, self.config.seed),
+        }
+
+    def export(self) -> Section:
+        """ONNX in fp32 and int8, each held against the student, and the speed of all."""
+        learner = load_encoder(self.student_folder, self.config.device)
+        return exporting.export_all(
+            self.folder,
+            learner,
+            self.setup.encoder,
+            self.setup.task,
+            self.setup.by_role,
+            self.config.seed,
+        )
+
+    def judge(self) -> Section:
+        """The verdict on nDCG@10, from the rankings."""
+        gate = self.config.gate or DEFAULT_GATE
+        return {
+            "verdict": evaluating.verdict(
+                self.folder, self.setup.task.qrels, gate, self.config.seed
+            )
+        }
+
+
+class Regression(EmbedderDistiller):
+    """Each text's vector follows the teacher's."""
+
+
+class Similarity(EmbedderDistiller):
+    """Regression, and the similarities within a batch follow the teacher's."""
+
+    similarity_weight = 1.0

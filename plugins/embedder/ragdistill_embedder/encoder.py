@@ -1,0 +1,159 @@
+"""A sentence-transformers model at full speed: texts are tokenised once, sorted by their number of
+tokens, and batched to a token budget, so that hardly anything is padded."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from ragdistill.batching import token_budget_batches
+from ragdistill.errors import UserError
+
+Rows = list[list[int]]
+"""Token ids of each text, special tokens included, cut at the model's maximum length."""
+
+BATCH_TOKENS = 4096
+"""Padded tokens per forward pass: enough to keep two cores or a small card busy, and 4,096 x the
+hidden size of activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What goes before a query and before a passage; empty where nothing does."""
+
+    query: str = ""
+    passage: str = ""
+
+
+class Encoder:
+    """Vectors from one model. Compares by cosine, so vectors are normalised on request only."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self.model = model.eval()
+        self.tokenizer: Any = model.tokenizer
+        self.max_length = int(model.max_seq_length or self.tokenizer.model_max_length)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        return int(self.model.get_embedding_dimension() or 0)
+
+    @property
+    def prompts(self) -> Prompts:
+        """The prompts that the model itself names for queries and passages."""
+        named: dict[str, str | None] = self.model.prompts or {}
+        passage = named.get("document") or named.get("passage") or named.get("corpus") or ""
+        return Prompts(query=named.get("query") or "", passage=passage)
+
+    def tokenise(self, texts: Sequence[str], prompt: str = "") -> Rows:
+        """Token ids of each text with ``prompt`` before it."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            [prompt + text for text in texts],
+            truncation=True,
+            max_length=self.max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        rows: Rows = encoded["input_ids"]
+        return rows
+
+    def features(self, rows: Rows, prompt: str = "") -> dict[str, Any]:
+        """Padded inputs of the model, ``[b, longest]``, on its device."""
+        padded: dict[str, Any] = dict(
+            self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt")
+        )
+        if "token_type_ids" in self.tokenizer.model_input_names:
+            padded["token_type_ids"] = torch.zeros_like(padded["input_ids"])
+        moved: dict[str, Any] = {key: value.to(self.model.device) for key, value in padded.items()}
+        if prompt:
+            # What sentence-transformers tells a pooling that leaves the prompt out.
+            moved["prompt_length"] = len(self.tokenise([prompt])[0]) - 1
+        return moved
+
+    @torch.inference_mode()
+    def forward(self, rows: Rows, prompt: str = "") -> NDArray[np.float32]:
+        """Vectors ``[b, d]`` of one batch, as the model gives them."""
+        vectors: Tensor = self.model(self.features(rows, prompt))["sentence_embedding"]
+        array: NDArray[np.float32] = vectors.float().cpu().numpy()
+        return array
+
+    def batches(
+        self, rows: Rows, prompt: str = "", batch_tokens: int = BATCH_TOKENS
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """``(places in rows, vectors [b, d])`` until every row has had its turn."""
+        lengths = [len(row) for row in rows]
+        for batch in token_budget_batches(lengths, batch_tokens):
+            yield batch, self.forward([rows[place] for place in batch], prompt)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        prompt: str = "",
+        *,
+        advance: Callable[[int, int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Unit vectors ``[n, d]`` of ``texts``, in their order."""
+        rows = self.tokenise(texts, prompt)
+        out = np.empty((len(rows), self.dimensions), dtype=np.float32)
+        for places, vectors in self.batches(rows, prompt):
+            out[places] = vectors
+            if advance is not None:
+                advance(len(places), sum(len(rows[place]) for place in places))
+        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return out
+
+
+def load_encoder(path: Path, device: str, *, max_length: int | None = None) -> Encoder:
+    """The sentence-transformers model in ``path`` (a plain transformer gets mean pooling).
+
+    Raises:
+        UserError: it cannot be loaded, or compares by something else than the cosine.
+    """
+    try:
+        model = SentenceTransformer(
+            str(path), device=pick_device(device), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"does not load as a sentence-transformers model: {reason}", where=path
+        ) from error
+    if model.similarity_fn_name != "cosine":
+        raise UserError(
+            f"compares vectors by {model.similarity_fn_name}, which is not supported",
+            where=path,
+            mend="choose a model that compares by the cosine",
+        )
+    if model.tokenizer is None or not hasattr(model.tokenizer, "pad"):
+        raise UserError("has no tokenizer that batches can be made with", where=path)
+    if max_length is not None:
+        limit = int(model.max_seq_length or max_length)
+        if max_length > limit:
+            raise UserError(
+                f"{max_length} tokens are more than the model takes ({limit})", where="--max-length"
+            )
+        model.max_seq_length = max_length
+    return Encoder(model)
+
+
+def pick_device(device: str) -> str:
+    """``auto`` as the best there is.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        raise UserError(f"no {device} device is here", where="--device", mend="choose auto or cpu")
+    return device

@@ -1,0 +1,136 @@
+"""Teacher and student on the same judged queries, and the files that let anyone recompute it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragdistill.data.collection import Collection, Document, Qrels, Query
+from ragdistill.data.sampling import sample
+from ragdistill.data.splits import choose
+from ragdistill.errors import UserError
+from ragdistill.metrics import trec
+from ragdistill.metrics.bootstrap import compare
+from ragdistill.metrics.ranking import MEASURES, per_query, search
+from ragdistill.metrics.trec import Rankings
+from ragdistill.metrics.verdict import decide
+
+DEPTH = 100
+"""Documents kept of each ranking: as deep as the deepest measure looks."""
+HEADLINE = "nDCG@10"
+"""What the gate and the verdict are about."""
+AGREEMENT = "overlap@10"
+"""Measured against the teacher's own top ten where there are no judgments."""
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is searched for in what, and what is right."""
+
+    documents: tuple[Document, ...]
+    queries: tuple[Query, ...]
+    qrels: Qrels
+    split: str | None
+    """None where there are no judgments: then the teacher's own results are what is right."""
+
+    @property
+    def document_texts(self) -> list[str]:
+        """What is embedded of each document."""
+        return [document.content for document in self.documents]
+
+    @property
+    def query_texts(self) -> list[str]:
+        """What is embedded of each query."""
+        return [query.text for query in self.queries]
+
+
+def make_task(collection: Collection, *, limit: int | None, seed: int) -> Task:
+    """The judged queries of the evaluation split, at most ``limit`` of them. A collection without
+    any query is searched with the openings of documents, and measured against the teacher.
+
+    Raises:
+        UserError: queries but no judgments, judgments for training only, or several splits.
+    """
+    if not collection.queries and not collection.qrels:
+        documents = sample(
+            [item for item in collection.documents if len(item.text.split()) > 8],
+            limit or 200,
+            seed,
+            key=lambda item: item.id,
+        )
+        opened = tuple(Query(item.id, " ".join(item.text.split()[:8])) for item in documents)
+        return Task(collection.documents, opened, {}, None)
+    split, qrels = choose(collection)
+    queries = sample(list(collection.judged(split)), limit, seed, key=lambda query: query.id)
+    if not queries:
+        raise UserError(
+            f"no query of split {split!r} has a relevant document",
+            where=collection.source or collection.name,
+            mend="add judgments with a grade above 0",
+        )
+    chosen = {query.id: qrels[query.id] for query in queries}
+    return Task(collection.documents, tuple(queries), chosen, split)
+
+
+def rank(task: Task, queries: Vectors, documents: Vectors) -> Rankings:
+    """The first :data:`DEPTH` documents for each query, by cosine of unit vectors."""
+    ids = [document.id for document in task.documents]
+    found = search(queries, documents, ids, DEPTH)
+    return {query.id: ranking for query, ranking in zip(task.queries, found, strict=True)}
+
+
+def write_rankings(folder: Path, task: Task, rankings: Mapping[str, Rankings]) -> None:
+    """``rankings/NAME.trec`` for each system, and the judgments they are measured with."""
+    for name, found in rankings.items():
+        trec.write(folder / "rankings" / f"{name}.trec", found, name)
+    if task.qrels:
+        trec.write_qrels(folder / "rankings" / "qrels.trec", task.qrels)
+
+
+def quality(qrels: Qrels, teacher: Rankings, other: Rankings, seed: int) -> dict[str, Any]:
+    """Each measure of ``other`` beside the teacher's, with the interval of its retention.
+
+    Without judgments it is the share of the teacher's top ten that ``other`` finds, too.
+    """
+    if not qrels:
+        shared = _overlaps(teacher, other)
+        return {AGREEMENT: compare(np.ones_like(shared), shared, seed).as_json()}
+    ours, theirs = per_query(qrels, teacher), per_query(qrels, other)
+    return {
+        measure: compare(_values(ours[measure]), _values(theirs[measure]), seed).as_json()
+        for measure in MEASURES
+    }
+
+
+def verdict(folder: Path, qrels: Qrels, gate: float, seed: int) -> dict[str, Any]:
+    """Whether the student keeps ``gate`` of the teacher's headline measure, from the files."""
+    teacher = trec.read(folder / "rankings" / "teacher.trec")
+    student = trec.read(folder / "rankings" / "student.trec")
+    if not qrels:
+        shared = _overlaps(teacher, student)
+        return decide(np.ones_like(shared), shared, gate, seed).as_json()
+    ours = per_query(qrels, teacher, [HEADLINE])[HEADLINE]
+    theirs = per_query(qrels, student, [HEADLINE])[HEADLINE]
+    return decide(_values(ours), _values(theirs), gate, seed).as_json()
+
+
+def _values(by_query: Mapping[str, float]) -> NDArray[np.float64]:
+    return np.fromiter(by_query.values(), dtype=np.float64)
+
+
+def _overlaps(teacher: Rankings, other: Rankings) -> NDArray[np.float64]:
+    """Share of the teacher's top ten in the other's, per query ``[q]``."""
+
+    def top(ranking: Sequence[tuple[str, float]]) -> set[str]:
+        return {document for document, _ in ranking[:10]}
+
+    shares = [
+        len(top(teacher[query]) & top(other[query])) / max(1, len(top(teacher[query])))
+        for query in teacher
+    ]
+    return np.array(shares, dtype=np.float64)

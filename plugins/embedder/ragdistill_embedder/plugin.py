@@ -1,0 +1,50 @@
+"""What ``ragdistill`` needs to know of the embedder; torch stays out of here."""
+
+from pathlib import Path
+
+import click
+
+from ragdistill import Method, hookimpl
+from ragdistill.cli.component import component
+from ragdistill_embedder.config import EmbedderConfig
+
+METHODS = [
+    Method(
+        name="embedder/similarity",
+        summary="cosine regression plus the similarities within each batch",
+        target="ragdistill_embedder.distiller:Similarity",
+        paper="https://arxiv.org/abs/1907.09682",
+    ),
+    Method(
+        name="embedder/regression",
+        summary="cosine regression onto the teacher's vectors",
+        target="ragdistill_embedder.distiller:Regression",
+        paper="https://arxiv.org/abs/2004.09813",
+    ),
+]
+
+
+@hookimpl
+def ragdistill_methods() -> list[Method]:
+    """Regression, alone and with similarities."""
+    return METHODS
+
+
+@hookimpl
+def ragdistill_models() -> list[Path]:
+    """Embedders in common use."""
+    return [Path(__file__).with_name("models.toml")]
+
+
+@hookimpl
+def ragdistill_commands(cli: click.Group) -> None:
+    """``ragdistill embedder``."""
+    cli.add_command(
+        component(
+            "embedder",
+            EmbedderConfig,
+            method="similarity",
+            help="Distil a sentence embedder.\n\nThe student learns, from the text of --data alone, "
+            "to place texts as the teacher does. Finished stages are not done twice.",
+        )
+    )

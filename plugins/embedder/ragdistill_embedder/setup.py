@@ -1,0 +1,129 @@
+"""What the embedder's stages stand on: each thing is read once, and only when it is needed."""
+
+from functools import cached_property
+
+import numpy as np
+
+from ragdistill.data.collection import Collection
+from ragdistill.data.loading import load
+from ragdistill.errors import UserError
+from ragdistill.home import home
+from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill.signals.fingerprint import text_key
+from ragdistill.signals.store import SignalStore, Space
+from ragdistill_embedder import collecting, evaluating
+from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.encoder import Encoder, Prompts, load_encoder
+from ragdistill_embedder.evaluating import Task, Vectors
+from ragdistill_embedder.texts import Role, TrainText, training_texts
+
+
+class Setup:
+    """Models, data and stored signals of one run."""
+
+    def __init__(self, config: EmbedderConfig) -> None:
+        self._config = config
+
+    @cached_property
+    def teacher(self) -> ResolvedModel:
+        """The teacher's files."""
+        return resolve(self._config.teacher)
+
+    @cached_property
+    def base(self) -> ResolvedModel:
+        """The files of the model that the student is made of."""
+        if self._config.student is None and self._config.student_layers is None:
+            raise UserError(
+                "the student would be the teacher itself",
+                where="--student",
+                mend="name another model, or keep fewer layers with --student-layers 3",
+            )
+        return resolve(self._config.student) if self._config.student else self.teacher
+
+    @cached_property
+    def collection(self) -> Collection:
+        """The text to learn from."""
+        return load(self._config.data)
+
+    @cached_property
+    def eval_collection(self) -> Collection:
+        """What is measured on."""
+        return load(self._config.eval_data) if self._config.eval_data else self.collection
+
+    @cached_property
+    def task(self) -> Task:
+        """The judged queries."""
+        return evaluating.make_task(
+            self.eval_collection, limit=self._config.eval_queries, seed=self._config.seed
+        )
+
+    @cached_property
+    def texts(self) -> list[TrainText]:
+        """What is learnt from: no evaluation query is among it."""
+        avoid = self.task.query_texts if self.task.qrels else []
+        texts = training_texts(
+            self.collection, limit=self._config.train_items, seed=self._config.seed, avoid=avoid
+        )
+        if len(texts) < 2:
+            raise UserError(
+                "holds too little text to learn from",
+                where=self._config.data,
+                mend="give at least two texts",
+            )
+        return texts
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The teacher, loaded."""
+        return load_encoder(
+            self.teacher.path, self._config.device, max_length=self._config.max_length
+        )
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """The teacher's prompts: its alias's where it has one, else what its folder says."""
+        alias = self.teacher.alias
+        named = self.encoder.prompts
+        return Prompts(
+            query=(alias and alias.query_prompt) or named.query,
+            passage=(alias and alias.passage_prompt) or named.passage,
+        )
+
+    @property
+    def by_role(self) -> dict[Role, str]:
+        """The prompt of each role."""
+        return {"query": self.prompts.query, "passage": self.prompts.passage}
+
+    @cached_property
+    def spaces(self) -> dict[Role, Space]:
+        """Where the teacher's vectors are stored."""
+        prints = collecting.fingerprints(
+            self.teacher,
+            self.prompts,
+            max_length=self.encoder.max_length,
+            dimensions=self.encoder.dimensions,
+            dtype=self._config.store_dtype,
+        )
+        return collecting.open_spaces(
+            SignalStore(self._config.store or home() / "signals"),
+            prints,
+            self._config.teacher,
+            accept_change=self._config.accept_teacher_change,
+        )
+
+    def evaluation_texts(self) -> list[TrainText]:
+        """Queries and documents of the task, as the teacher is asked about them."""
+        return [
+            *(TrainText(text, "query") for text in self.task.query_texts),
+            *(TrainText(text, "passage") for text in self.task.document_texts),
+        ]
+
+    def collect(self, texts: list[TrainText]) -> collecting.Collected:
+        """Ask the teacher for what is not stored yet of ``texts``."""
+        return collecting.collect(self.encoder, texts, self.by_role, self.spaces)
+
+    def stored(self, texts: list[str], role: Role) -> Vectors:
+        """The teacher's unit vectors ``[n, d]`` from the store."""
+        found: Vectors = self.spaces[role].get([text_key(text) for text in texts])
+        found /= np.linalg.norm(found, axis=1, keepdims=True)
+        return found

@@ -1,0 +1,1 @@
+"""The field's generators, by their short names."""

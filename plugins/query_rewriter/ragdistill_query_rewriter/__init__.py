@@ -1,0 +1,1 @@
+"""The field's query rewriters, by their short names."""

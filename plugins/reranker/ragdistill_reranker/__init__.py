@@ -1,0 +1,1 @@
+"""The field's rerankers, by their short names."""
