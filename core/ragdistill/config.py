@@ -8,7 +8,7 @@ checked by pydantic; ranges are ``annotated_types`` in the annotation.
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le
 
@@ -46,6 +46,8 @@ def option(
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What every component's run can be told."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"allow_inf_nan": False}
 
     teacher: str = option(
         "Model that teaches: an alias, a Hub id, a local folder.",
@@ -167,21 +169,35 @@ def read(file: Path, cls: type[RunConfig]) -> dict[str, Any]:
 
     try:
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read: {error}", where=file) from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}", where=file, mend="name a YAML file of options"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"cannot be read: not UTF-8 (at byte {error.start})",
+            where=file,
+            mend="convert it to UTF-8",
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2026-99-99 is a ValueError
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"is not YAML: {problem}", where=f"{file}{line}") from error
     if not isinstance(loaded, dict):
-        raise UserError("holds no mapping of options to values", where=file)
+        raise UserError(
+            "holds no mapping of options to values",
+            where=file,
+            mend="write one option a line, as seed: 1",
+        )
     known = {field.name for field in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for raw, value in loaded.items():
         key = str(raw).replace("-", "_")
         if key not in known:
             raise UserError(f"unknown option {str(raw)!r}{nearest(key, known)}", where=file)
+        if key in values:  # with a dash and with an underscore
+            raise UserError(f"{key!r} is given twice", where=file, mend="keep one of them")
         values[key] = value
     return values
 
@@ -203,7 +219,8 @@ def to_yaml(config: RunConfig) -> str:
     """The resolved config as a file that ``--config`` takes back."""
     import yaml
 
-    return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def affects(cls: type[RunConfig], key: str) -> Affects:

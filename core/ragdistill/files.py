@@ -1,15 +1,59 @@
 """Writing files whole or not at all, and digests of what is on disk."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ragdistill.errors import UserError
+
 _CHUNK = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+
+@contextmanager
+def writing(where: str | Path) -> Iterator[None]:
+    """Turn a full disk, and a place that cannot be written, into errors that a person can mend."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = _error_number(error, where)
+        if number in _FULL:
+            raise UserError(
+                "no space left on the disk",
+                where=where,
+                mend="free some, or write elsewhere; what is stored is kept, and the same command"
+                " goes on from there",
+            ) from error
+        if number in _FORBIDDEN:
+            raise UserError(
+                f"cannot be written ({os.strerror(number)})",
+                where=where,
+                mend="choose another place, or get the right to write",
+            ) from error
+        raise
+
+
+def _error_number(error: Exception, where: str | Path) -> int:
+    """The operating system's number of an error, 0 where it has none.
+
+    Writers in native code do not pass it on: safetensors tells it in words only, torch not at all,
+    but leaves a disk that has no space.
+    """
+    if isinstance(error, OSError):
+        return error.errno or 0
+    folder = Path(where)
+    full = folder.exists() and shutil.disk_usage(folder).free < _CHUNK
+    return errno.ENOSPC if full or os.strerror(errno.ENOSPC) in str(error) else 0
 
 
 @contextmanager

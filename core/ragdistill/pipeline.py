@@ -1,15 +1,15 @@
 """Runs the stages of a distillation in order: the one place that knows the order."""
 
-import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import pluggy
 
 from ragdistill.distiller import STAGES, Distiller, Method, Section, Stage
 from ragdistill.errors import UserError, nearest
+from ragdistill.files import writing
 from ragdistill.run import Run
 
 
@@ -34,6 +34,26 @@ def parse_stages(text: str | None) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage in asked)
 
 
+def require_earlier(
+    run: Run, distiller: Distiller[Any], stage: Stage, planned: Sequence[Stage] = ()
+) -> None:
+    """Check that every stage before ``stage`` is done and what it left is there, or that it is
+    among those that are ``planned``.
+
+    Raises:
+        UserError: one is not.
+    """
+    for before in STAGES[: STAGES.index(stage)]:
+        if before in planned or _finished(run, distiller, before):
+            continue
+        state = "whose outputs are gone" if run.done(before) else "which has not been run"
+        raise UserError(
+            f"stage {stage!r} needs stage {before!r}, {state}",
+            where=run.folder,
+            mend=f"add {before} to --stages",
+        )
+
+
 def run_stages(
     method: Method,
     distiller: Distiller[Any],
@@ -49,15 +69,9 @@ def run_stages(
         UserError: an earlier stage is missing, or the disk is full or read-only.
     """
     for stage in stages:
-        if run.done(stage) and _complete(run.folder, distiller.outputs(stage)):
+        if _finished(run, distiller, stage):
             continue
-        for before in STAGES[: STAGES.index(stage)]:
-            if not run.done(before):
-                raise UserError(
-                    f"stage {stage!r} needs stage {before!r}, which has not been run",
-                    where=run.folder,
-                    mend=f"add {before} to --stages",
-                )
+        require_earlier(run, distiller, stage)
         _run_stage(method, getattr(distiller, stage), stage, run, hook)
     return {stage: run.stage(stage) for stage in STAGES if run.done(stage)}
 
@@ -73,11 +87,11 @@ def _run_stage(
     run.start(stage)
     started = time.perf_counter()
     try:
-        result = work()
+        with writing(run.folder):
+            result = work()
     except BaseException as error:
-        run.fail(stage, time.perf_counter() - started, f"{type(error).__name__}: {error}")
-        if (mended := _disk_trouble(error, run.folder)) is not None:
-            raise mended from error
+        with suppress(OSError):  # a full disk cannot take this note, either
+            run.fail(stage, time.perf_counter() - started, f"{type(error).__name__}: {error}")
         raise
     run.finish(stage, time.perf_counter() - started, result)
     seconds = run.stage(stage)["seconds"]
@@ -86,18 +100,8 @@ def _run_stage(
     )
 
 
-def _disk_trouble(error: BaseException, folder: Path) -> UserError | None:
-    """What a person can do about an operating-system error, or None."""
-    mends = {
-        errno.ENOSPC: "the disk is full; free some space and run the same command again",
-        errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-        errno.EROFS: "the file system is read-only; choose another --out",
-        errno.EACCES: "permission denied; choose another --out",
-    }
-    if isinstance(error, OSError) and error.errno in mends:
-        return UserError(mends[error.errno], where=error.filename or folder)
-    return None
-
-
-def _complete(folder: Path, outputs: Sequence[str]) -> bool:
-    return all((folder / name).exists() for name in outputs)
+def _finished(run: Run, distiller: Distiller[Any], stage: Stage) -> bool:
+    """Whether ``stage`` is done and what it left is still there."""
+    return run.done(stage) and all(
+        (run.folder / name).exists() for name in distiller.outputs(stage)
+    )

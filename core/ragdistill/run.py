@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ragdistill.config import RunConfig, affects, as_dict, flag, to_yaml
 from ragdistill.distiller import STAGES, Section, Stage
@@ -62,8 +62,10 @@ class Run:
                     where=self.folder,
                     mend="choose another --out",
                 )
-        self._refuse_other_inputs(found.get("inputs", {}))
-        redo = self._redo_from(found.get("config", {}))
+        redo = min(
+            self._redo_from(found.get("config", {})),
+            self._redo_from_inputs(found.get("inputs", {})),
+        )
         stages: dict[str, Any] = found.get("stages", {})
         for stage in STAGES[redo:]:
             stages.pop(stage, None)
@@ -80,15 +82,25 @@ class Run:
                     mend="choose another --out",
                 )
 
-    def _refuse_other_inputs(self, known: Mapping[str, str]) -> None:
+    def _redo_from_inputs(self, known: Mapping[str, str]) -> int:
+        """Index of the first stage that changed inputs make void: one named like an option voids
+        what the option does (``eval_data``); any other is refused."""
+        options = self._state["config"]
+        first = len(STAGES)
         for name, digest in self._state["inputs"].items():
-            if known.get(name, digest) != digest:
+            if known.get(name, digest) == digest:
+                continue
+            stage = affects(type(self._config), name) if name in options else "collect"
+            if stage in ("evaluate", "export"):
+                first = min(first, STAGES.index(stage))
+            else:
                 raise UserError(
                     f"the {name} is not the one this run was started with: then {known[name][:16]}, "
                     f"now {digest[:16]}",
                     where=self.folder,
                     mend="bring the former back, or choose another --out",
                 )
+        return first
 
     def _redo_from(self, former: Mapping[str, Any]) -> int:
         """Index of the first stage that the changed options make void; refuses what would void
@@ -167,7 +179,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"cannot be read: {error}", where=path, mend="restore it, or choose another --out"
         ) from error
-    if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
+    if not _is_manifest(state):
         raise UserError("is no run manifest", where=path, mend="choose another --out")
     if state["schema"] > SCHEMA:
         raise UserError(
@@ -176,6 +188,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             mend="upgrade ragdistill",
         )
     return state
+
+
+def _is_manifest(state: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether what was read has the form of a manifest, of whatever version."""
+    if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
+        return False
+    tables = [state.get(key, {}) for key in ("config", "inputs", "stages")]
+    return all(isinstance(table, dict) for table in tables) and all(
+        isinstance(entry, dict) for entry in tables[-1].values()
+    )
 
 
 @contextmanager

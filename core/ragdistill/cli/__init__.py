@@ -3,12 +3,15 @@
 import importlib
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from ragdistill import plugins
-from ragdistill.errors import nearest
+# Under another name: importing the verb ragdistill.cli.plugins sets `plugins` in this package.
+from ragdistill import plugins as seam
+from ragdistill.errors import UserError, nearest
 
 _VERBS = {
     "data": "List, show and check data sets.",
@@ -22,17 +25,30 @@ _VERBS = {
 written here so that ``--help`` imports none of them."""
 
 
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Say what is wrong with a command line as everything else that a person can mend is said."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "ragdistill"
+        what = error.format_message().rstrip(".")
+        raise UserError(what, where=command, mend=f"see {command} --help") from error
+
+
 class PluginGroup(click.Group):
     """A group whose commands come from plugins: naming one loads that plugin only, and a
     plugin that fails to load spoils its own line of the help, not the whole command."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pm = plugins.plugin_manager()
+        self.pm = seam.plugin_manager()
         self.pm.hook.ragdistill_commands.call_historic(kwargs={"cli": self})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *plugins.declared(), *_VERBS})
+        return sorted({*super().list_commands(ctx), *seam.declared(), *_VERBS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _VERBS:
@@ -40,12 +56,22 @@ class PluginGroup(click.Group):
                 importlib.import_module(f"ragdistill.cli.{cmd_name}"), cmd_name
             )
             return verb
-        if (entry_point := plugins.declared().get(cmd_name)) is not None:
+        if (entry_point := seam.declared().get(cmd_name)) is not None:
             try:
-                plugins.load(self.pm, entry_point)
-            except plugins.PluginError as error:
+                seam.load(self.pm, entry_point)
+            except seam.PluginError as error:
                 return _stand_in(cmd_name, error)
         return super().get_command(ctx, cmd_name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, with errors in one line."""
+        with _in_one_line():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, with errors in one line."""
+        with _in_one_line():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,7 +97,7 @@ class PluginGroup(click.Group):
                     formatter.write_dl(rows)
 
 
-def _stand_in(name: str, error: plugins.PluginError) -> click.Command:
+def _stand_in(name: str, error: seam.PluginError) -> click.Command:
     """The command of a plugin that failed to load: it says so."""
 
     def fail() -> None:

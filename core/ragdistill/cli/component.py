@@ -117,7 +117,9 @@ def _option(field: "dataclasses.Field[Any]", config: type[RunConfig]) -> click.O
     hint = typing.get_type_hints(config, include_extras=True)[field.name]
     kind, many, choices = _kind(hint)
     default = None if field.default is dataclasses.MISSING else field.default
-    shown: bool | str = field.metadata.get("shown_default") or (default not in (None, False))
+    shown: bool | str = field.metadata.get("shown_default") or (
+        default is not None and default is not False  # 0 is a default worth showing
+    )
     declaration = [flag(field.name)]
     if kind is bool:
         return click.Option(declaration, is_flag=True, default=False, help=field.metadata["help"])

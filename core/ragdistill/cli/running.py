@@ -14,8 +14,9 @@ from ragdistill import plugins
 from ragdistill.cli.component import exit_status, plan_json
 from ragdistill.config import RunConfig
 from ragdistill.distiller import Method, Plan, Section, Stage
+from ragdistill.files import writing
 from ragdistill.hookspecs import hookimpl
-from ragdistill.pipeline import parse_stages, run_stages
+from ragdistill.pipeline import parse_stages, require_earlier, run_stages
 from ragdistill.run import Run, locked
 
 
@@ -40,14 +41,18 @@ def execute(request: Request) -> int:
     if request.dry_run:
         _show_plan(distiller.plan(), as_json=request.as_json)
         return 0
-    inputs = distiller.inputs()  # before the folder exists: bad input leaves nothing behind
+    # All that can be refused is refused before the folder exists: it leaves nothing behind.
+    inputs = distiller.inputs()
+    run = Run(folder, request.component, request.method.name, request.config)
+    run.resume(inputs)
+    for stage in stages:
+        require_earlier(run, distiller, stage, stages)
     pm = plugins.manager()
     watcher = StageLines()
     pm.register(watcher)
     try:
-        with locked(folder):
-            run = Run(folder, request.component, request.method.name, request.config)
-            run.resume(inputs)
+        with writing(folder), locked(folder):
+            run.resume(inputs)  # again: another process may have gone on with it meanwhile
             run.save()
             run_stages(request.method, distiller, run, stages, pm.hook)
             report = write_report(run, distiller.judge() if run.done("evaluate") else {})

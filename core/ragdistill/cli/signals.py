@@ -123,7 +123,11 @@ def _chosen(
     found = [item for item in store.spaces() if teacher in known.get(item.id, ())]
     if not found:
         names = [name for teachers in known.values() for name in teachers]
-        raise UserError(f"no signals of teacher {teacher!r}{nearest(teacher, names)}")
+        raise UserError(
+            f"no signals of teacher {teacher!r}{nearest(teacher, names)}",
+            where=store.address,
+            mend="ragdistill signals list shows all",
+        )
     return found
 
 

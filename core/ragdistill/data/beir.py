@@ -33,6 +33,7 @@ def load(folder: Path, report: Report = raise_fault) -> Collection:
         documents, document_ids = gather(rows, parse_document, report)
         if not document_ids:
             report(_empty(folder / "corpus.jsonl", "document"))
+            document_ids = None  # that every judgment is of an unknown one, goes without saying
     queries: list[Query] = []
     query_ids: set[str] = set()
     if (folder / "queries.jsonl").exists():

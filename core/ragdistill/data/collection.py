@@ -1,11 +1,11 @@
 """What every component trains on and is measured on: documents, queries and judgments."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-from ragdistill.files import sha256_json
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id to document id to relevance grade; a grade above 0 is relevant."""
@@ -50,19 +50,26 @@ class Collection:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content: documents, queries and judgments, in their order."""
-        return sha256_json(
-            {
-                "documents": [[d.id, d.title, d.text] for d in self.documents],
-                "queries": [
-                    [q.id, q.text, q.answers, q.context_turns, q.rewrite, q.answerable]
-                    for q in self.queries
-                ],
-                "qrels": {split: dict(rows) for split, rows in self.qrels.items()},
-            }
-        )
+        """SHA-256 of the content: documents, queries and judgments, in their order. Taken piece by
+        piece, for a corpus as one string would take as much memory again."""
+        total = hashlib.sha256()
+        for document in self.documents:
+            total.update(_canonical(document.id, document.title, document.text))
+        for q in self.queries:
+            total.update(
+                _canonical(q.id, q.text, q.answers, q.context_turns, q.rewrite, q.answerable)
+            )
+        for split, rows in self.qrels.items():
+            for query, grades in rows.items():
+                total.update(_canonical(split, query, dict(grades)))
+        return total.hexdigest()
 
     def judged(self, split: str) -> tuple[Query, ...]:
         """The queries that have at least one relevant document in ``split``, in file order."""
         rows = self.qrels.get(split, {})
         return tuple(q for q in self.queries if any(g > 0 for g in rows.get(q.id, {}).values()))
+
+
+def _canonical(*values: object) -> bytes:
+    """One line of JSON: no two different lists of values give the same bytes."""
+    return (json.dumps(values, sort_keys=True, separators=(",", ":")) + "\n").encode()

@@ -57,8 +57,8 @@ def _attention(
     if kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None:
         raise NotImplementedError("attention with a position bias or a soft cap")
     batch, heads, queries, width = query.shape
-    groups = heads // key.shape[1]
-    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    if (shared := heads // key.shape[1]) > 1:
+        key, value = (states.repeat_interleave(shared, 1) for states in (key, value))
     padding = bias = None
     if attention_mask is not None and attention_mask.ndim == 2:
         padding = attention_mask
@@ -77,4 +77,5 @@ def _attention(
 
 def _merge_heads(states: Tensor) -> Tensor:
     """[batch, heads, length, width] -> [batch, length, heads * width]."""
-    return states.transpose(1, 2).flatten(2)
+    batch, heads, length, width = states.shape
+    return states.transpose(1, 2).reshape(batch, length, heads * width)

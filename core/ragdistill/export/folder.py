@@ -12,7 +12,10 @@ from ragdistill.errors import UserError
 from ragdistill.files import write_json
 
 GRAPH = "model.onnx"
-"""The graph's file name, as Optimum expects it; weights over 2 GB lie in ``model.onnx_data``."""
+"""The graph's file name, as Optimum expects it."""
+
+WEIGHTS = "model.onnx_data"
+"""Where weights of 2 GB and more lie, beside the graph."""
 
 RECORD = "ragdistill.json"
 """The file beside the graph that says how to run it."""

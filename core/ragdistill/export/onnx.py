@@ -11,14 +11,12 @@ import hashlib
 import json
 import logging
 import warnings
-from ast import literal_eval
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from sentence_transformers import SentenceTransformer
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 from ragdistill.errors import UserError
 from ragdistill.export.attention import FUSED, register
 from ragdistill.export.folder import GRAPH, EmbedderRecord, atomic_folder
+from ragdistill.export.graph import keep_layer_norms, save, tidy
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +40,14 @@ POOLINGS = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lastt
 TOLERANCE = 1e-4
 """Largest difference from PyTorch, as a share of the largest component, that a graph may have."""
 
-_SINGLE_FILE_BYTES = 1_900_000_000  # protobuf refuses messages of 2 GiB
-
 
 class EmbedderGraph(nn.Module):
     """The modules of a SentenceTransformer with plain tensors in and out."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.encoder, self.heads = modules[0], nn.ModuleList(modules[1:])
+        self.encoder: Any = modules[0]
+        self.heads = nn.ModuleList(modules[1:])
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Token vectors and text vectors.
@@ -101,6 +99,7 @@ def weights_digest(model: nn.Module) -> str:
 
 def _describe(model: SentenceTransformer) -> EmbedderRecord:
     """Check that every module is one the graph can hold; say how to run it."""
+    encoder: Any = model[0]
     kinds = [type(module).__name__ for module in model]
     known = {"Dense", "Normalize", "LayerNorm", "Dropout"}
     if kinds[:2] != ["Transformer", "Pooling"] or not known.issuperset(kinds[2:]):
@@ -109,10 +108,10 @@ def _describe(model: SentenceTransformer) -> EmbedderRecord:
             mend=f"use a Transformer and a Pooling, then any of {', '.join(sorted(known))}",
         )
     return EmbedderRecord(
-        max_seq_length=_max_length(model),
-        dimensions=int(model.get_embedding_dimension()),
+        max_seq_length=_max_length(encoder.model.config, model),
+        dimensions=int(model.get_embedding_dimension() or 0),
         pad_token_id=int(model.tokenizer.pad_token_id or 0),
-        lower_case=bool(model[0].do_lower_case),
+        lower_case=bool(encoder.do_lower_case),
         normalised=kinds[-1] == "Normalize",
         pooling=_pooling(model[1]),
         source_digest=weights_digest(model),
@@ -133,9 +132,9 @@ def _pooling(pooling: Any) -> str:
     return "+".join(modes)
 
 
-def _max_length(model: SentenceTransformer) -> int:
+def _max_length(config: Any, model: SentenceTransformer) -> int:
     """Tokens the model takes: the smaller of its own limit and what its positions allow."""
-    positions = getattr(model[0].model.config, "max_position_embeddings", None)
+    positions = getattr(config, "max_position_embeddings", None)
     limits = [int(limit) for limit in (model.max_seq_length, positions) if limit]
     return min(limits, default=512)
 
@@ -147,7 +146,8 @@ def _input_names(model: SentenceTransformer) -> tuple[str, ...]:
 
 def _write_config(model: SentenceTransformer, folder: Path) -> None:
     """``config.json`` without the place on this machine that the model was loaded from."""
-    config = json.loads(model[0].model.config.to_json_string(use_diff=True))
+    encoder: Any = model[0]
+    config = json.loads(encoder.model.config.to_json_string(use_diff=True))
     config.pop("_name_or_path", None)
     text = json.dumps(config, indent=2, sort_keys=True)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
@@ -229,52 +229,22 @@ def _write_graph(graph: EmbedderGraph, names: tuple[str, ...], attention: str, p
         )
     assert program is not None
     proto = program.model_proto
-    _tidy(proto)
-    save_graph(proto, path)
-
-
-def save_graph(proto: onnx.ModelProto, path: Path) -> None:
-    """Write a graph; weights of 2 GB and more go beside it, where Optimum looks for them."""
-    size = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
-    onnx.save_model(
-        proto,
-        path,
-        save_as_external_data=size > _SINGLE_FILE_BYTES,
-        location=f"{path.name}_data",
-    )
-
-
-def _tidy(proto: onnx.ModelProto) -> None:
-    """Name nodes after the model's modules and drop the exporter's notes.
-
-    The notes hold stack traces with this machine's paths: without them the same model gives the
-    same file everywhere.
-    """
-    for number, node in enumerate(proto.graph.node):
-        notes = {entry.key: entry.value for entry in node.metadata_props}
-        scopes = literal_eval(notes.get("pkg.torch.onnx.name_scopes", "['']"))
-        scope = next((scope for scope in reversed(scopes[:-1]) if scope), "graph")
-        node.name = f"{scope}/{node.op_type}_{number}"
-        node.doc_string = ""
-        del node.metadata_props[:]
-    graph = proto.graph
-    for item in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        del item.metadata_props[:]
-        item.doc_string = ""
-    del graph.metadata_props[:]
-    del proto.metadata_props[:]
-    proto.producer_name, proto.producer_version = "ragdistill", ""
+    tidy(proto)
+    keep_layer_norms(proto)
+    save(proto, path)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's notes about itself off stderr."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

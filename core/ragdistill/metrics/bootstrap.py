@@ -79,7 +79,7 @@ def resample(
     samples: tuple[NDArray[np.float64], ...], statistic: Callable[..., Any], seed: int
 ) -> NDArray[np.float64]:
     """``statistic(*samples, axis)`` of 9,999 paired resamples, through scipy.stats.bootstrap."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # scipy's own interval is not used; it warns where some resamples have no finite value.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(

@@ -106,8 +106,7 @@ def understand(reference: str, aliases: Mapping[str, Alias]) -> Request:
     Raises:
         UserError: it names nothing, or an endpoint.
     """
-    local = Path(reference).expanduser()
-    if reference and local.exists():
+    if (local := _existing(reference)) is not None:
         return Request(reference, local=local)
     name, _, revision = reference.partition("@")
     alias = alias_tables.find(name, aliases)
@@ -146,6 +145,14 @@ def sources(request: Request) -> list[str]:
     if request.alias and request.alias.api:
         steps.append(f"an API (openai:{request.alias.api})")
     return steps
+
+
+def _existing(reference: str) -> Path | None:
+    try:
+        path = Path(reference).expanduser()
+        return path if reference and path.exists() else None
+    except (OSError, RuntimeError):  # a name too long, no permission, no such user
+        return None
 
 
 def _looks_local(reference: str) -> bool:

@@ -8,10 +8,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ragdistill.errors import UserError
-from ragdistill.files import atomic_path
+from ragdistill.files import atomic_path, writing
 from ragdistill.signals.codecs import Values, VectorCodec
 from ragdistill.signals.fingerprint import KEY_BYTES
-from ragdistill.signals.places import writing
 from ragdistill.signals.shards import batch_keys
 from ragdistill.signals.space import Space
 

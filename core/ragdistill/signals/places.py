@@ -5,44 +5,16 @@ remote place is a local mirror plus ``fetch`` and ``publish``. Everything above 
 plain local files.
 """
 
-import errno
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from ragdistill.errors import UserError
-from ragdistill.files import atomic_path
+from ragdistill.files import atomic_path, writing
 from ragdistill.home import home
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
-
-
-@contextmanager
-def writing(where: str | Path) -> Iterator[None]:
-    """Turn a full disk, and a place that cannot be written, into errors that a person can mend."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise UserError(
-                "no space left on the disk",
-                where=where,
-                mend="free some, or write elsewhere; what is stored is kept, and the same command"
-                " goes on from there",
-            ) from error
-        if error.errno in _FORBIDDEN:
-            raise UserError(
-                f"cannot be written ({os.strerror(error.errno)})",
-                where=where,
-                mend="choose another place, or get the right to write",
-            ) from error
-        raise
 
 
 class Place(Protocol):

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from ragdistill.errors import UserError
+from ragdistill.files import writing
 from ragdistill.signals import journal as journals
 from ragdistill.signals import shards
 from ragdistill.signals.codecs import Codec, Values, codec_for, stored_bytes
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill.signals.index import Index
 from ragdistill.signals.manifest import space_id, space_path
-from ragdistill.signals.places import Place, writing
+from ragdistill.signals.places import Place
 from ragdistill.signals.shards import DamagedShard, Shard
 
 _LOG = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from ragdistill.signals import journal, shards
 from ragdistill.signals.codecs import codec_for
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill.signals.manifest import FILE, Manifest, refuse_impostor, space_id, space_path
-from ragdistill.signals.places import place, writing
+from ragdistill.signals.places import place
 from ragdistill.signals.space import Fault, MissingSignals, Space, Writer, verify_shards
 
 __all__ = ["Fault", "MissingSignals", "SignalStore", "Space", "SpaceSummary", "Writer"]
@@ -102,7 +102,7 @@ class SignalStore:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Hold the store: one process at a time changes names or removes spaces."""
-        with writing(self.address):
+        with files.writing(self.address):
             self._place.work.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self._place.work / ".lock", timeout=_LOCK_SECONDS):
@@ -222,7 +222,7 @@ class SignalStore:
             for name in self._place.names(path)
             if name.endswith(_DAMAGED)
         ]
-        with writing(self.address):
+        with files.writing(self.address):
             for path in found:
                 self._place.remove(path)
         return len(found)

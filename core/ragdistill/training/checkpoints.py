@@ -26,7 +26,7 @@ class MarkComplete(TrainerCallback):  # type: ignore[misc,unused-ignore]
         **kwargs: Any,
     ) -> None:
         """The trainer has written the last file of this step's checkpoint."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             write_text(folder / _MARKER, f"{state.global_step}\n")
 

@@ -83,4 +83,4 @@ def keep_layers(model: nn.Module, keep: Sequence[int]) -> None:
     for number, layer in enumerate(kept):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
-                module.layer_idx = number
+                setattr(module, "layer_idx", number)  # noqa: B010 - not a declared attribute

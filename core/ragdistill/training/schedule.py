@@ -42,7 +42,8 @@ def training_schedule(
         seed: of the order.
     """
     batches: list[list[int]] = []
-    seen, limit = 0, min(max_tokens, round(epochs * sum(lengths)))
+    total = sum(lengths)
+    seen, limit = 0, max(1, min(max_tokens, round(epochs * total))) if total else 0
     pass_number = 0
     while seen < limit:
         rng = random.Random(f"{seed} {pass_number}")

@@ -7,7 +7,7 @@ from ragdistill.errors import UserError
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
-from ragdistill.signals.store import SignalStore, Space
+from ragdistill.signals.store import SignalStore, Space, Writer
 from ragdistill_embedder.encoder import Encoder, Prompts
 from ragdistill_embedder.texts import Role, TrainText
 
@@ -73,41 +73,36 @@ def collect(
         UserError: the teacher returned NaN or infinity; the store cannot be written.
     """
     asked = tokens = 0
-    total = len(texts)
-    with track("teacher", total) as advance:
+    with track("teacher", len(texts)) as advance:
         for role in ("query", "passage"):
             mine = [item.text for item in texts if item.role == role]
-            space, prompt = spaces[role], prompts[role]
-            for start in range(0, len(mine), WINDOW):
-                window = mine[start : start + WINDOW]
-                keys = [text_key(text) for text in window]
-                missing = space.missing(keys)
-                advance(len(window) - len(missing), 0)
-                asked += len(missing)
-                if missing:
+            space = spaces[role]
+            with space.writer() as writer:
+                for start in range(0, len(mine), WINDOW):
+                    window = mine[start : start + WINDOW]
+                    missing = space.missing([text_key(text) for text in window])
+                    advance(len(window) - len(missing), 0)
                     wanted = [window[place] for place in missing]
-                    kept = [keys[place] for place in missing]
-                    tokens += _collect_window(encoder, wanted, kept, prompt, space, advance)
+                    asked += len(wanted)
+                    tokens += _ask(encoder, wanted, prompts[role], writer, advance)
     return Collected(asked, tokens)
 
 
-def _collect_window(
+def _ask(
     encoder: Encoder,
     texts: Sequence[str],
-    keys: Sequence[bytes],
     prompt: str,
-    space: Space,
+    writer: Writer,
     advance: Callable[[int, int], None],
 ) -> int:
-    """Ask and store one window; returns the teacher's tokens."""
+    """Ask for one window, and store each batch as it comes; returns the teacher's tokens."""
     rows = encoder.tokenise(texts, prompt)
     total = 0
-    with space.writer() as writer:
-        for places, vectors in encoder.batches(rows, prompt):
-            writer.append([keys[place] for place in places], vectors)
-            tokens = sum(len(rows[place]) for place in places)
-            total += tokens
-            advance(len(places), tokens)
+    for places, vectors in encoder.batches(rows, prompt):
+        writer.append([text_key(texts[place]) for place in places], vectors)
+        tokens = sum(len(rows[place]) for place in places)
+        total += tokens
+        advance(len(places), tokens)
     return total
 
 

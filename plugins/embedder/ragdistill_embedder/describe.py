@@ -1,14 +1,23 @@
 """What the report says of models and data."""
 
+from pathlib import Path
 from typing import Any
 
 from ragdistill.data.leakage import audit
-from ragdistill.files import folder_bytes
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.setup import Setup
-from ragdistill_embedder.student import parameters
+from ragdistill_embedder.student import parameters, student_digest
+
+_USAGE = """
+from sentence_transformers import SentenceTransformer
+
+student = SentenceTransformer("path/to/student")
+queries = student.encode_query(["How do I read a file line by line?"])
+documents = student.encode_document(["Open the file and iterate over it."])
+print(student.similarity(queries, documents))
+"""
 
 
 def describe_model(model: ResolvedModel, encoder: Encoder) -> dict[str, Any]:
@@ -20,25 +29,27 @@ def describe_model(model: ResolvedModel, encoder: Encoder) -> dict[str, Any]:
         "revision": model.revision,
         "parameters": parameters(encoder.model),
         "dimensions": encoder.dimensions,
-        "size_mb": _megabytes(sum(p.stat().st_size for p in model.path.rglob("*.safetensors"))),
+        "size_mb": _megabytes(sum(p.stat().st_size for p in model.path.glob("*.safetensors"))),
         "licence": licence.name,
         "outputs_may_train": licence.outputs_may_train,
     }
 
 
 def describe_student(
-    name: str, folder: Any, encoder: Encoder, base: ResolvedModel
+    name: str, folder: Path, learner: Encoder, base: ResolvedModel
 ) -> dict[str, Any]:
     """The report's entry of the student: its licence is that of the weights it began with."""
-    from ragdistill_embedder.student import student_digest
-
     return {
         "name": name,
         "digest": student_digest(folder),
         "base": base.name,
-        "parameters": parameters(encoder.model),
-        "dimensions": encoder.dimensions,
-        "size_mb": _megabytes(folder_bytes(folder)),
+        "base_model": base.alias.hub if base.alias else None,
+        "library": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "usage": _USAGE,
+        "parameters": parameters(learner.model),
+        "dimensions": learner.dimensions,
+        "size_mb": _megabytes((folder / "model.safetensors").stat().st_size),
         "licence": base.licence,
     }
 

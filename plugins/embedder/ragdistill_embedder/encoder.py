@@ -75,9 +75,14 @@ class Encoder:
             padded["token_type_ids"] = torch.zeros_like(padded["input_ids"])
         moved: dict[str, Any] = {key: value.to(self.model.device) for key, value in padded.items()}
         if prompt:
-            # What sentence-transformers tells a pooling that leaves the prompt out.
-            moved["prompt_length"] = len(self.tokenise([prompt])[0]) - 1
+            moved["prompt_length"] = self._prompt_length(prompt)
         return moved
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Tokens of the prompt before a text, for a pooling that leaves them out: those of the
+        prompt alone, less the one that ends a text."""
+        row = self.tokenise([prompt])[0]
+        return len(row) - (row[-1] in self.tokenizer.all_special_ids)
 
     @torch.inference_mode()
     def forward(self, rows: Rows, prompt: str = "") -> NDArray[np.float32]:
@@ -118,14 +123,16 @@ def load_encoder(path: Path, device: str, *, max_length: int | None = None) -> E
     Raises:
         UserError: it cannot be loaded, or compares by something else than the cosine.
     """
+    chosen = pick_device(device)
     try:
         model = SentenceTransformer(
-            str(path), device=pick_device(device), local_files_only=True, trust_remote_code=False
+            str(path), device=chosen, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:  # whatever a stranger's folder makes the libraries raise
         raise UserError(
-            f"does not load as a sentence-transformers model: {reason}", where=path
+            f"does not load as a sentence-transformers model: {error}",
+            where=path,
+            mend="check that its files belong together, or choose another model",
         ) from error
     if model.similarity_fn_name != "cosine":
         raise UserError(

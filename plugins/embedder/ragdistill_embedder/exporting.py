@@ -1,16 +1,32 @@
 """The student as it is served: ONNX in fp32 and int8, each held against the student itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from ragdistill.files import atomic_path
+from ragdistill.data.sampling import sample
+from ragdistill.export import faiss_index
+from ragdistill.export.gates import FP32, INT8, GateResult, Limits, check, with_fallback
+from ragdistill.export.int8 import ladder
+from ragdistill.export.onnx import export_embedder, weights_digest
+from ragdistill.export.runtime import OnnxEmbedder
+from ragdistill.files import atomic_path, folder_bytes
+from ragdistill.metrics import trec
+from ragdistill.metrics.latency import profile_many
+from ragdistill.metrics.trec import Rankings
 from ragdistill_embedder.encoder import Encoder
-from ragdistill_embedder.evaluating import Task, Vectors
+from ragdistill_embedder.evaluating import Task, Vectors, quality, rank, write_rankings
 from ragdistill_embedder.texts import Role
 
+SPEED_TEXTS = 256
+"""Documents that speed is measured on."""
+BATCH = 32
+"""Texts per call when throughput is measured."""
 _VECTORS = "vectors/student.safetensors"
 
 
@@ -39,3 +55,101 @@ def keep_vectors(folder: Path, vectors: TaskVectors) -> None:
 def kept_vectors(folder: Path) -> TaskVectors:
     """What :func:`keep_vectors` left."""
     return TaskVectors(**load_file(str(folder / _VECTORS)))
+
+
+def export_all(
+    folder: Path,
+    learner: Encoder,
+    teacher: Encoder,
+    task: Task,
+    prompts: Mapping[Role, str],
+    seed: int,
+) -> dict[str, Any]:
+    """ONNX fp32, ONNX int8 (or what it falls back to) and a FAISS index under ``export/``, their
+    rankings, and the speed of teacher, student and exports on the same texts."""
+    kept = kept_vectors(folder)
+    bench = Bench(folder, task, prompts, seed, kept, rank(task, kept.queries, kept.documents))
+    full, small = folder / "export/onnx", folder / "export/onnx-int8"
+    export_embedder(learner.model, full)
+    fp32 = bench.measure(full, FP32)
+    outcome = with_fallback(ladder(full, small), lambda path: bench.measure(path, INT8))
+    ids = [document.id for document in task.documents]
+    digest = weights_digest(learner.model)
+    faiss_index.write(kept.documents, ids, folder / "export/faiss", encoder_digest=digest)
+    return {
+        "exports": {
+            "onnx": bench.entry(full, fp32, "fp32", ()),
+            "onnx-int8": bench.entry(small, outcome.result, outcome.name, outcome.failed),
+        },
+        "speed": bench.speed(teacher, learner, {"onnx": full, "onnx-int8": small}),
+    }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Holds exports against the student on one task."""
+
+    folder: Path
+    task: Task
+    prompts: Mapping[Role, str]
+    seed: int
+    student: TaskVectors
+    student_rankings: Rankings
+
+    def measure(self, export: Path, limits: Limits) -> GateResult:
+        """The gate's figures; leaves ``rankings/NAME.trec``."""
+        runtime = OnnxEmbedder(export)
+        queries = runtime.encode(
+            self.task.query_texts, prompt=self.prompts["query"], normalize=True
+        )
+        documents = runtime.encode(
+            self.task.document_texts, prompt=self.prompts["passage"], normalize=True
+        )
+        rankings = rank(self.task, queries, documents)
+        write_rankings(self.folder, self.task, {export.name: rankings})
+        return check(
+            np.concatenate([self.student.queries, self.student.documents]),
+            np.concatenate([queries, documents]),
+            self.student_rankings,
+            rankings,
+            self.task.qrels,
+            limits,
+        )
+
+    def entry(
+        self,
+        export: Path,
+        result: GateResult,
+        recipe: str,
+        failed: Sequence[tuple[str, GateResult]],
+    ) -> dict[str, Any]:
+        """The report's entry of an export: its quality is measured against the teacher."""
+        teacher = trec.read(self.folder / "rankings/teacher.trec")
+        mine = trec.read(self.folder / f"rankings/{export.name}.trec")
+        return {
+            **result.as_json(),
+            "recipe": recipe,
+            "size_mb": round(folder_bytes(export) / 1e6, 3),
+            "quality": quality(self.task.qrels, teacher, mine, self.seed),
+            "attempts": [{"recipe": name, **each.as_json()} for name, each in failed],
+        }
+
+    def speed(
+        self, teacher: Encoder, learner: Encoder, exports: Mapping[str, Path]
+    ) -> dict[str, Any]:
+        """Latency and throughput on a sample of the documents, the systems taking turns."""
+        texts = sample(self.task.document_texts, SPEED_TEXTS, self.seed, key=str)
+        prompt = self.prompts["passage"]
+        systems: dict[str, Callable[[list[str]], object]] = {
+            "teacher": partial(_encode, teacher, prompt),
+            "student": partial(_encode, learner, prompt),
+        }
+        for name, path in exports.items():
+            systems[name] = partial(OnnxEmbedder(path).encode, prompt=prompt)
+        found = profile_many(systems, texts, batch=BATCH)
+        return {name: speed.as_json() for name, speed in found.items()}
+
+
+def _encode(encoder: Encoder, prompt: str, texts: list[str]) -> object:
+    """As people call sentence-transformers today."""
+    return encoder.model.encode(texts, prompt=prompt, batch_size=BATCH, show_progress_bar=False)

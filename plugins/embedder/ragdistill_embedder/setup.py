@@ -6,6 +6,7 @@ import numpy as np
 
 from ragdistill.data.collection import Collection
 from ragdistill.data.loading import load
+from ragdistill.data.splits import choose
 from ragdistill.errors import UserError
 from ragdistill.home import home
 from ragdistill.models.resolve import ResolvedModel, resolve
@@ -32,13 +33,15 @@ class Setup:
     @cached_property
     def base(self) -> ResolvedModel:
         """The files of the model that the student is made of."""
-        if self._config.student is None and self._config.student_layers is None:
+        config = self._config
+        base = resolve(config.student) if config.student else self.teacher
+        if config.student_layers is None and base.weights_digest == self.teacher.weights_digest:
             raise UserError(
                 "the student would be the teacher itself",
                 where="--student",
                 mend="name another model, or keep fewer layers with --student-layers 3",
             )
-        return resolve(self._config.student) if self._config.student else self.teacher
+        return base
 
     @cached_property
     def collection(self) -> Collection:
@@ -53,6 +56,8 @@ class Setup:
     @cached_property
     def task(self) -> Task:
         """The judged queries."""
+        if self._config.eval_data is not None:
+            choose(self.eval_collection)  # what is named for evaluation must have judgments
         return evaluating.make_task(
             self.eval_collection, limit=self._config.eval_queries, seed=self._config.seed
         )

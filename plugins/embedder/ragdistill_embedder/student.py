@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules.transformer import Transformer
+from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 from torch import nn
 
 from ragdistill.errors import UserError
@@ -25,6 +26,9 @@ def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> Sentenc
         transformer = transformer_of(student).auto_model
         keep_layers(transformer, choose_layers(layers, len(layers_of(student))))
     student.prompts = {"query": prompts.query, "document": prompts.passage}
+    for module in student.modules():
+        if isinstance(module, Pooling):
+            module.include_prompt = True  # it learns its own way with the prompt's tokens
     return student
 
 

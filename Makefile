@@ -1,0 +1,44 @@
+# Everything a developer does. Each target sets up what it needs in .venv; README.md shows the
+# plain pip commands behind them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CACHE := $(CURDIR)/.cache
+
+.PHONY: demo test unit lint bench docs wheel clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# A real embedder on real text: what is kept, and how much faster it is.
+demo: $(INSTALLED)
+	RAGDISTILL_HOME=$(CACHE) $(BIN)/ragdistill embedder --config examples/demo.yaml --out runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+unit: $(INSTALLED)
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	RAGDISTILL_HOME=$(CACHE) $(BIN)/python -m benchmarks
+
+# The generated pages (command line, hooks), and every snippet in docs/ run.
+docs: $(INSTALLED)
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m pytest tests/unit/test_docs.py
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) $(CACHE) dist build runs .mypy_cache .ruff_cache .pytest_cache
