@@ -64,10 +64,17 @@ DATA = [
     case("empty-corpus", written("data/corpus.jsonl", "\n"), CHECK, "corpus.jsonl", "no document"),
     case(
         "one-document",
-        both(written("data/corpus.jsonl", '{"_id": "d0", "text": "a bird"}'),
-             removed("data/queries.jsonl", "data/qrels")),
-        BASE, "data", "too little text", "at least two",
+        both(
+            written("data/corpus.jsonl", '{"_id": "d0", "text": "the old bird sings at night in a '
+                    'tall green tree"}'),
+            removed("data/queries.jsonl", "data/qrels"),
+        ),
+        f"{BASE} --train-items 1",
+        "data", "too little text", "at least two",
     ),
+    case("short-documents", both(written("data/corpus.jsonl", '{"_id": "d0", "text": "a bird"}'),
+                                 removed("data/queries.jsonl", "data/qrels")),
+         BASE, "data: no query, and no document of more than 8 words", "--eval-data"),
     case("twin-id", appended("data/corpus.jsonl", '{"_id": "d3", "text": "a"}'), CHECK,
          "corpus.jsonl:13", "duplicate _id 'd3', first in line 4", "of its own"),
     case("twin-query", appended("data/queries.jsonl", '{"_id": "q3", "text": "a"}'), BASE,

@@ -186,7 +186,7 @@ def _refuse_unusable(alias: Alias) -> None:
     if not alias.hub and not alias.wheel:
         raise UserError(
             f"the weights of {alias.name!r} are not published",
-            mend=f"ask it over its API: --teacher openai:{alias.api} --teacher-url URL",
+            mend="choose a model with published weights (`ragdistill models list`)",
         )
     if alias.remote_code:
         raise UserError(

@@ -73,7 +73,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         seconds = self._seconds_per_token(setup.texts)
         return Plan(
             steps=(
-                f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.texts):,} vectors",
+                f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.wanted()):,} vectors",
                 f"train {setup.base.name}{layers} on {trained:,} tokens",
                 f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
                 f"export as ONNX in fp32 and int8 to {self.folder / 'export'}",
@@ -89,7 +89,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def _unasked(self) -> list[TrainText]:
         found: list[TrainText] = []
         for role, space in self.setup.spaces.items():
-            mine = [item for item in self.setup.texts if item.role == role]
+            mine = [item for item in self.setup.wanted() if item.role == role]
             missing = space.missing([text_key(item.text) for item in mine])
             found += [mine[place] for place in missing]
         return found
@@ -112,8 +112,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     def collect(self) -> Section:
         """The teacher's vectors of training texts, evaluation documents and queries."""
-        wanted = dict.fromkeys([*self.setup.texts, *self.setup.evaluation_texts()])
-        asked = self.setup.collect(list(wanted))
+        asked = self.setup.collect(self.setup.wanted())
         return {"items": asked.texts, "tokens": asked.tokens}
 
     def train(self) -> Section:

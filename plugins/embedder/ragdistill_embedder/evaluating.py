@@ -54,7 +54,8 @@ def make_task(collection: Collection, *, limit: int | None, seed: int) -> Task:
     any query is searched with the openings of documents, and measured against the teacher.
 
     Raises:
-        UserError: queries but no judgments, judgments for training only, or several splits.
+        UserError: queries but no judgments, judgments for training only, several splits, or no
+            query and only documents too short to make one of.
     """
     if not collection.queries and not collection.qrels:
         documents = sample(
@@ -64,6 +65,12 @@ def make_task(collection: Collection, *, limit: int | None, seed: int) -> Task:
             key=lambda item: item.id,
         )
         opened = tuple(Query(item.id, " ".join(item.text.split()[:8])) for item in documents)
+        if not opened:
+            raise UserError(
+                "no query, and no document of more than 8 words whose opening could stand for one",
+                where=collection.source or collection.name,
+                mend="add queries.jsonl and qrels/test.tsv, or name judged data with --eval-data",
+            )
         return Task(collection.documents, opened, {}, None)
     split, qrels = choose(collection)
     queries = sample(list(collection.judged(split)), limit, seed, key=lambda query: query.id)

@@ -123,6 +123,10 @@ class Setup:
             *(TrainText(text, "passage") for text in self.task.document_texts),
         ]
 
+    def wanted(self) -> list[TrainText]:
+        """All that the teacher has to be asked about, each text once."""
+        return list(dict.fromkeys([*self.texts, *self.evaluation_texts()]))
+
     def collect(self, texts: list[TrainText]) -> collecting.Collected:
         """Ask the teacher for what is not stored yet of ``texts``."""
         return collecting.collect(self.encoder, texts, self.by_role, self.spaces)
