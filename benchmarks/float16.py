@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.common import minilm
 from ragdistill.data.pydocs import load
 from ragdistill.metrics.ranking import overlap, per_query
-from ragdistill_embedder.evaluating import make_task, rank
+from ragdistill.metrics.retrieval import make_task, rank
 
 
 def main(queries: int = 400) -> None:

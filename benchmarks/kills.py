@@ -14,10 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.tiny_models import save_tiny
+
 from ragdistill.cli import main as command
 from ragdistill.signals.store import Writer
 from ragdistill_embedder.encoder import Encoder, Rows
-from tests.tiny_models import save_tiny
 
 
 def main(kills: int = 10, seed: int = 0) -> None:

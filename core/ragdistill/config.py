@@ -67,9 +67,10 @@ class RunConfig:
         default="pydocs",
         metavar="DATA",
     )
+    # What is measured on decides what must not be learnt from, so a run cannot change it.
     eval_data: str | None = option(
         "Judged queries to measure on; unless named, those of --data.",
-        affects="evaluate",
+        affects="collect",
         default=None,
         metavar="DATA",
     )

@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 import pluggy
@@ -113,6 +114,19 @@ def manager() -> pluggy.PluginManager:
     return pm
 
 
+def announced(pm: pluggy.PluginManager, hook: str) -> list[Any]:
+    """All that the loaded plugins return for ``hook``, one after the other. A plugin whose hook
+    raises spoils what it brings, not the others: it warns on stderr."""
+    found: list[Any] = []
+    for implementation in getattr(pm.hook, hook).get_hookimpls():
+        try:
+            found += list(implementation.function())
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's hook does when called
+            name = implementation.plugin_name
+            click.echo(f"warning: plugin {name!r}: {hook} failed: {error}", err=True)
+    return found
+
+
 def methods(pm: pluggy.PluginManager) -> dict[str, Method]:
     """The methods that the loaded plugins announce, by name.
 
@@ -120,12 +134,11 @@ def methods(pm: pluggy.PluginManager) -> dict[str, Method]:
         PluginError: two methods have one name; both addresses are named.
     """
     found: dict[str, Method] = {}
-    for brought in pm.hook.ragdistill_methods():
-        for method in brought:
-            if method.name in found:
-                raise PluginError(
-                    f"two methods are named {method.name!r}: "
-                    f"{found[method.name].target} and {method.target}; uninstall one of them"
-                )
-            found[method.name] = method
+    for method in announced(pm, "ragdistill_methods"):
+        if method.name in found:
+            raise PluginError(
+                f"two methods are named {method.name!r}: "
+                f"{found[method.name].target} and {method.target}; uninstall one of them"
+            )
+        found[method.name] = method
     return found

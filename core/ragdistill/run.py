@@ -62,10 +62,8 @@ class Run:
                     where=self.folder,
                     mend="choose another --out",
                 )
-        redo = min(
-            self._redo_from(found.get("config", {})),
-            self._redo_from_inputs(found.get("inputs", {})),
-        )
+        redo = self._redo_from(found.get("config", {}))
+        self._refuse_other_inputs(found.get("inputs", {}))
         stages: dict[str, Any] = found.get("stages", {})
         for stage in STAGES[redo:]:
             stages.pop(stage, None)
@@ -82,25 +80,15 @@ class Run:
                     mend="choose another --out",
                 )
 
-    def _redo_from_inputs(self, known: Mapping[str, str]) -> int:
-        """Index of the first stage that changed inputs make void: one named like an option voids
-        what the option does (``eval_data``); any other is refused."""
-        options = self._state["config"]
-        first = len(STAGES)
+    def _refuse_other_inputs(self, known: Mapping[str, str]) -> None:
         for name, digest in self._state["inputs"].items():
-            if known.get(name, digest) == digest:
-                continue
-            stage = affects(type(self._config), name) if name in options else "collect"
-            if stage in ("evaluate", "export"):
-                first = min(first, STAGES.index(stage))
-            else:
+            if known.get(name, digest) != digest:
                 raise UserError(
                     f"the {name} is not the one this run was started with: then {known[name][:16]}, "
                     f"now {digest[:16]}",
                     where=self.folder,
                     mend="bring the former back, or choose another --out",
                 )
-        return first
 
     def _redo_from(self, former: Mapping[str, Any]) -> int:
         """Index of the first stage that the changed options make void; refuses what would void

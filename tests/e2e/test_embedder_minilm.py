@@ -36,7 +36,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A part of pydocs as a stranger's folder in BEIR's layout."""
     folder = tmp_path_factory.mktemp("data")
     collection = load()
-    judged = [q for q in collection.judged("test")][:150]
+    judged = list(collection.judged("test"))[:150]
     wanted = {d for q in judged for d in collection.qrels["test"][q.id]}
     rest = [d for d in collection.documents if d.id not in wanted][: DOCUMENTS - len(wanted)]
     kept = [d for d in collection.documents if d.id in wanted] + rest

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,9 +32,10 @@ def _tiny_is_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *answers: list[DatasetEntry]) -> None:
-    """Let the plugins answer the hook with ``answers``."""
-    hook = SimpleNamespace(ragdistill_datasets=lambda: list(answers))
-    monkeypatch.setattr("ragdistill.plugins.manager", lambda: SimpleNamespace(hook=hook))
+    """Let the plugins answer the hook with ``answers``, one list each."""
+    monkeypatch.setattr(
+        "ragdistill.plugins.announced", lambda pm, hook: [entry for one in answers for entry in one]
+    )
 
 
 def run(*arguments: str) -> Result:

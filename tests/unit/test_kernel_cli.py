@@ -116,9 +116,9 @@ def test_with_a_gate_the_exit_status_is_the_verdict(
     assert len(Fake.calls) == 4
 
 
-def test_without_a_verdict_a_gate_is_undecided() -> None:
+def test_without_a_verdict_a_gate_asks_nothing() -> None:
     assert exit_status({"verdict": None}, None) == 0
-    assert exit_status({"verdict": None}, 0.9) == 4
+    assert exit_status({"verdict": None}, 0.9) == 0
 
 
 def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:

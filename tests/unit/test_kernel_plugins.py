@@ -222,3 +222,22 @@ def test_a_method_names_the_extra_that_it_lacks(
         Method("a/b", "", "heavy:X", extra="ragdistill[ray]").load()
     with pytest.raises(ModuleNotFoundError):
         Method("a/b", "", "heavy:X").load()
+
+
+def test_a_hook_that_raises_spoils_only_what_its_plugin_brings(
+    cli: PluginGroup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken:
+        @hookimpl
+        def ragdistill_methods(self) -> list[object]:
+            raise RuntimeError("not today")
+
+    class Whole:
+        @hookimpl
+        def ragdistill_methods(self) -> list[str]:
+            return ["mine"]
+
+    cli.pm.register(Broken(), "broken")
+    cli.pm.register(Whole(), "whole")
+    assert plugins.announced(cli.pm, "ragdistill_methods") == ["mine"]
+    assert "plugin 'broken': ragdistill_methods failed: not today" in capsys.readouterr().err

@@ -101,9 +101,11 @@ def test_other_models_and_training_data_are_refused_with_both_digests(finished: 
         start(finished, INPUTS | {"teacher": "d" * 64})
 
 
-def test_other_evaluation_data_are_measured_on_anew(finished: Path) -> None:
-    run = start(finished, INPUTS | {"eval_data": "d" * 64}, eval_data="other")
-    assert [run.done(stage) for stage in STAGES] == [True, True, False, False]
+def test_other_evaluation_data_are_refused_for_they_decide_what_is_learnt_from(
+    finished: Path,
+) -> None:
+    with pytest.raises(UserError, match="was started with --eval-data None, not other"):
+        start(finished, INPUTS | {"eval_data": "d" * 64}, eval_data="other")
 
 
 def test_a_run_of_another_component_is_refused(finished: Path) -> None:

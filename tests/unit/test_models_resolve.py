@@ -318,3 +318,8 @@ def test_fetch_then_verify_on_the_command_line(tmp_path: Path) -> None:
     failed = run("fetch", "nobody/nothing")
     assert failed.exit_code == 2
     assert len(failed.stderr.splitlines()) == 1
+
+
+def test_an_alias_of_another_kind_is_refused_before_anything_is_fetched() -> None:
+    with pytest.raises(UserError, match="bge-reranker-v2-m3 is a cross-encoder model, and an emb"):
+        resolve("bge-reranker-v2-m3", kind="embedder")

@@ -122,7 +122,9 @@ def _option(field: "dataclasses.Field[Any]", config: type[RunConfig]) -> click.O
     )
     declaration = [flag(field.name)]
     if kind is bool:
-        return click.Option(declaration, is_flag=True, default=False, help=field.metadata["help"])
+        # Both ways, or the command line could not overrule a config file that says true.
+        both = [f"{flag(field.name)}/--no-{flag(field.name).removeprefix('--')}"]
+        return click.Option(both, default=bool(default), help=field.metadata["help"])
     return click.Option(
         declaration,
         type=click.Choice(choices) if choices else (_comma_list if many else kind),
@@ -153,9 +155,9 @@ def _comma_list(text: str | tuple[Any, ...] | None) -> tuple[str, ...] | None:
 
 
 def exit_status(report: Mapping[str, Any], gate: float | None) -> int:
-    """0, or with a gate 3 (no-go) and 4 (inconclusive)."""
+    """0, or with a gate 3 (no-go) and 4 (inconclusive); 0 while nothing has been evaluated."""
     decision = (report.get("verdict") or {}).get("decision")
-    if gate is None or decision == "go":
+    if gate is None or decision is None or decision == "go":
         return 0
     return EXIT_NO_GO if decision == "no-go" else EXIT_INCONCLUSIVE
 

@@ -124,4 +124,6 @@ def _show_report(report: Mapping[str, Any], folder: Path, *, as_json: bool) -> N
     from ragdistill.report import terminal
 
     terminal.render(report, Console())
-    click.echo(f"report: {folder / 'report.html'}   student: {folder / 'student'}")
+    click.echo(f"report: {folder / 'report.html'}")
+    if (folder / "student").is_dir():
+        click.echo(f"student: {folder / 'student'}")

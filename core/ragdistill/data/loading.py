@@ -54,14 +54,13 @@ def builtin() -> "dict[str, DatasetEntry]":
     from ragdistill import plugins
 
     known: dict[str, DatasetEntry] = {}
-    for entries in plugins.manager().hook.ragdistill_datasets():
-        for entry in entries:
-            other = known.setdefault(entry.name, entry)
-            if other != entry:
-                raise UserError(
-                    f"two data sets are named {entry.name!r}: {other.address}, {entry.address}",
-                    mend="uninstall one of the two plugins",
-                )
+    for entry in plugins.announced(plugins.manager(), "ragdistill_datasets"):
+        other = known.setdefault(entry.name, entry)
+        if other != entry:
+            raise UserError(
+                f"two data sets are named {entry.name!r}: {other.address}, {entry.address}",
+                mend="uninstall one of the two plugins",
+            )
     return dict(sorted(known.items()))
 
 

@@ -83,7 +83,7 @@ def export_embedder(model: SentenceTransformer, folder: Path) -> EmbedderRecord:
     with atomic_folder(folder) as temporary:
         _write_first_faithful(graph, names, record, temporary / GRAPH)
         _write_config(model, temporary)
-        model.tokenizer.save_pretrained(temporary)
+        _write_tokenizer(model, temporary)
         record.write(temporary)
     return record
 
@@ -93,7 +93,8 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        flat = tensor.detach().cpu().reshape(-1).contiguous()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -153,6 +154,16 @@ def _write_config(model: SentenceTransformer, folder: Path) -> None:
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
+def _write_tokenizer(model: SentenceTransformer, folder: Path) -> None:
+    """The tokenizer's files; a class that only transformers 5 knows gets its older name, which
+    transformers 4, and so Optimum, knows as well."""
+    model.tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"')
+    path.write_text(text, encoding="utf-8")
+
+
 def _write_first_faithful(
     graph: EmbedderGraph, names: tuple[str, ...], record: EmbedderRecord, path: Path
 ) -> None:
@@ -166,6 +177,8 @@ def _write_first_faithful(
         try:
             _write_graph(graph, names, attention, path)
             _compare(path, names, batches, expected)
+        except OSError:  # a full disk is not the model's fault
+            raise
         except Exception as error:  # the exporter raises whatever the model's code raises
             reasons.append(f"{attention}: {type(error).__name__}: {str(error)[:200]}")
             log.debug("ONNX export with %s attention failed", attention, exc_info=True)
@@ -201,7 +214,9 @@ def _compare(
     expected: Sequence[Sequence[np.ndarray]],
 ) -> None:
     """Raise ValueError where the graph's text vectors are not PyTorch's."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for batch, (_, vectors) in zip(batches, expected, strict=True):
         feed = {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}
         found = session.run(["sentence_embedding"], feed)[0]

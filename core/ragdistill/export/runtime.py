@@ -1,4 +1,4 @@
-"""Running an exported embedder: ONNX Runtime and the fast tokenizer, no PyTorch, no transformers."""
+"""Running an exported embedder with ONNX Runtime and the fast tokenizer, without PyTorch."""
 
 import os
 from collections.abc import Sequence

@@ -94,8 +94,7 @@ def known() -> dict[str, Alias]:
     """The aliases of all installed plugins, by name."""
     from ragdistill import plugins
 
-    brought = plugins.manager().hook.ragdistill_models()
-    return load_all(Path(path) for paths in brought for path in paths)
+    return load_all(map(Path, plugins.announced(plugins.manager(), "ragdistill_models")))
 
 
 def find(name: str, aliases: Mapping[str, Alias]) -> Alias | None:

@@ -14,7 +14,7 @@ from ragdistill.errors import UserError
 from ragdistill.home import home
 from ragdistill.models import Unavailable, folder, hub, licences, record, wheel
 from ragdistill.models import aliases as alias_tables
-from ragdistill.models.aliases import Alias
+from ragdistill.models.aliases import Alias, Kind
 from ragdistill.models.digest import Digests, digests
 from ragdistill.models.record import Record
 
@@ -71,17 +71,26 @@ class Request:
         return self.repo or (self.local.resolve().name if self.local else self.reference)
 
 
-def resolve(reference: str, *, allow_pickle: bool = False) -> ResolvedModel:
+def resolve(
+    reference: str, *, kind: Kind | None = None, allow_pickle: bool = False
+) -> ResolvedModel:
     """Find or fetch the model ``reference``, check its files and compute its digests.
 
     ``reference`` is an alias, a Hub id (either with an optional ``@revision``), a folder, or a GGUF
-    file. Every byte of the weights is read, for the digests.
+    file. Every byte of the weights is read, for the digests. Where ``kind`` is given, an alias of
+    another kind is refused before anything is fetched.
 
     Raises:
         UserError: unknown name (the nearest is suggested), nowhere to be had (what was tried is
             told), unsafe, incomplete or damaged files, changed since they were fetched.
     """
     request = understand(reference, alias_tables.known())
+    if kind is not None and request.alias is not None and request.alias.kind != kind:
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise UserError(
+            f"{request.alias.name} is a {request.alias.kind} model, and {article} {kind} is needed",
+            mend=f"`ragdistill models list --kind {kind}` lists some",
+        )
     found = locate(request, allow_pickle=allow_pickle) or _fetch(request, allow_pickle)
     folder.check(found.path, allow_pickle=allow_pickle)
     identity = digests(found.path)

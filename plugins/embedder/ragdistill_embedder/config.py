@@ -33,17 +33,17 @@ class EmbedderConfig(RunConfig):
     train_tokens: Annotated[int, Gt(0)] = option(
         "Stop training after N tokens in all, however many passes that is.",
         affects="train",
-        default=1_500_000,
+        default=1_000_000,
         metavar="N",
     )
     lr: Annotated[float, Gt(0)] = option(
         "Peak learning rate (AdamW, cosine after 5 % warm-up).",
         affects="train",
-        default=3e-4,
+        default=1e-3,
         metavar="RATE",
     )
     batch_tokens: Annotated[int, Gt(0)] = option(
-        "Tokens per training step, padding included.", affects="train", default=2048, metavar="N"
+        "Tokens per training step, padding included.", affects="train", default=1024, metavar="N"
     )
     store_dtype: Literal["float16", "float32"] = option(
         "How vectors are kept in the store.",

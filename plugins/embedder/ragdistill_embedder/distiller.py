@@ -10,8 +10,9 @@ from torch import nn
 
 from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
+from ragdistill.metrics import retrieval
 from ragdistill.signals.fingerprint import text_key
-from ragdistill_embedder import collecting, evaluating, exporting, student, training
+from ragdistill_embedder import collecting, exporting, student, training
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.describe import describe_data, describe_model, describe_student
 from ragdistill_embedder.encoder import Encoder, load_encoder
@@ -44,8 +45,9 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def inputs(self) -> Mapping[str, str]:
         """Digests of teacher, student's base and data."""
         setup = self.setup
-        # Whatever is wrong with models, data or options is said before anything is written.
-        _ = setup.task, setup.texts, setup.spaces
+        # Whatever is wrong with models, data or options is said before anything is written, and
+        # what costs least to find first.
+        _ = setup.base, setup.task, setup.texts, setup.spaces
         self._new_student()
         return {
             "teacher": setup.teacher.weights_digest,
@@ -167,7 +169,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         """Quality of teacher and student, the leakage audit, and the rankings."""
         setup, task = self.setup, self.setup.task
         setup.collect(setup.evaluation_texts())
-        teacher = evaluating.rank(
+        teacher = retrieval.rank(
             task,
             setup.stored(task.query_texts, "query"),
             setup.stored(task.document_texts, "passage"),
@@ -175,8 +177,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         learner = load_encoder(self.student_folder, self.config.device)
         vectors = exporting.encode_task(learner, task, setup.by_role)
         exporting.keep_vectors(self.folder, vectors)
-        ranked = evaluating.rank(task, vectors.queries, vectors.documents)
-        evaluating.write_rankings(self.folder, task, {"teacher": teacher, "student": ranked})
+        ranked = retrieval.rank(task, vectors.queries, vectors.documents)
+        retrieval.write_rankings(self.folder, task, {"teacher": teacher, "student": ranked})
         return {
             "items": len(task.queries),
             "teacher": describe_model(setup.teacher, setup.encoder),
@@ -184,7 +186,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 self._name(learner), self.student_folder, learner, setup.base
             ),
             "data": describe_data(setup),
-            "quality": evaluating.quality(task.qrels, teacher, ranked, self.config.seed),
+            "quality": retrieval.quality(task.qrels, teacher, ranked, self.config.seed),
         }
 
     def export(self) -> Section:
@@ -203,9 +205,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         """The verdict on nDCG@10, from the rankings."""
         gate = self.config.gate or DEFAULT_GATE
         return {
-            "verdict": evaluating.verdict(
-                self.folder, self.setup.task.qrels, gate, self.config.seed
-            )
+            "verdict": retrieval.verdict(self.folder, self.setup.task.qrels, gate, self.config.seed)
         }
 
 
@@ -216,4 +216,4 @@ class Regression(EmbedderDistiller):
 class Similarity(EmbedderDistiller):
     """Regression, and the similarities within a batch follow the teacher's."""
 
-    similarity_weight = 1.0
+    similarity_weight = 0.03

@@ -18,9 +18,9 @@ from ragdistill.export.runtime import OnnxEmbedder
 from ragdistill.files import atomic_path, folder_bytes
 from ragdistill.metrics import trec
 from ragdistill.metrics.latency import profile_many
+from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_rankings
 from ragdistill.metrics.trec import Rankings
 from ragdistill_embedder.encoder import Encoder
-from ragdistill_embedder.evaluating import Task, Vectors, quality, rank, write_rankings
 from ragdistill_embedder.texts import Role
 
 SPEED_TEXTS = 256

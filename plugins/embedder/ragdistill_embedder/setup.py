@@ -9,13 +9,14 @@ from ragdistill.data.loading import load
 from ragdistill.data.splits import choose
 from ragdistill.errors import UserError
 from ragdistill.home import home
+from ragdistill.metrics import retrieval
+from ragdistill.metrics.retrieval import Task, Vectors
 from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
-from ragdistill_embedder import collecting, evaluating
+from ragdistill_embedder import collecting
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.encoder import Encoder, Prompts, load_encoder
-from ragdistill_embedder.evaluating import Task, Vectors
 from ragdistill_embedder.texts import Role, TrainText, training_texts
 
 
@@ -28,13 +29,13 @@ class Setup:
     @cached_property
     def teacher(self) -> ResolvedModel:
         """The teacher's files."""
-        return resolve(self._config.teacher)
+        return resolve(self._config.teacher, kind="embedder")
 
     @cached_property
     def base(self) -> ResolvedModel:
         """The files of the model that the student is made of."""
         config = self._config
-        base = resolve(config.student) if config.student else self.teacher
+        base = resolve(config.student, kind="embedder") if config.student else self.teacher
         if config.student_layers is None and base.weights_digest == self.teacher.weights_digest:
             raise UserError(
                 "the student would be the teacher itself",
@@ -58,14 +59,15 @@ class Setup:
         """The judged queries."""
         if self._config.eval_data is not None:
             choose(self.eval_collection)  # what is named for evaluation must have judgments
-        return evaluating.make_task(
+        return retrieval.make_task(
             self.eval_collection, limit=self._config.eval_queries, seed=self._config.seed
         )
 
     @cached_property
     def texts(self) -> list[TrainText]:
         """What is learnt from: no evaluation query is among it."""
-        avoid = self.task.query_texts if self.task.qrels else []
+        train = set(self.eval_collection.qrels.get("train", {}))
+        avoid = [query.text for query in self.eval_collection.queries if query.id not in train]
         texts = training_texts(
             self.collection, limit=self._config.train_items, seed=self._config.seed, avoid=avoid
         )

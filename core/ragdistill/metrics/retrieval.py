@@ -1,4 +1,5 @@
-"""Teacher and student on the same judged queries, and the files that let anyone recompute it."""
+"""Search as a task: teacher and student on the same judged queries, and the files that let anyone
+recompute every figure. For whatever ranks documents: embedders, rerankers, rewriters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
