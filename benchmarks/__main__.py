@@ -2,7 +2,7 @@
 
 import runpy
 
-CLAIMS = ("startup", "collection", "float16", "training", "scale", "kills")
+CLAIMS = ("startup", "collection", "float16", "training", "scale", "kills", "quality")
 
 for claim in CLAIMS:
     print(f"== {claim}", flush=True)

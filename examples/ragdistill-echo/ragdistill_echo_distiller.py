@@ -9,7 +9,6 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +17,12 @@ from ragdistill import Distiller, Plan, Section, Stage, UserError
 from ragdistill.data.collection import Collection
 from ragdistill.data.loading import load
 from ragdistill.data.sampling import sample
-from ragdistill.data.splits import choose
 from ragdistill.errors import nearest
 from ragdistill.files import folder_bytes, sha256_file, sha256_json, write_json
 from ragdistill.home import home
-from ragdistill.metrics import trec
-from ragdistill.metrics.bootstrap import compare
 from ragdistill.metrics.latency import profile_many
-from ragdistill.metrics.ranking import per_query, search
-from ragdistill.metrics.verdict import decide
+from ragdistill.metrics.retrieval import make_task, quality, rank, verdict, write_rankings
+from ragdistill.metrics.trec import Rankings
 from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_echo import EchoConfig
@@ -36,7 +32,6 @@ Table = Mapping[str, Vectors]
 
 TEACHERS = {"bigrams": 2, "trigrams": 3}
 DIMENSIONS = 64
-MEASURE = "nDCG@10"
 BATCH = 256
 
 
@@ -173,30 +168,19 @@ class WordTable(Distiller[EchoConfig]):
         return {"items": len(self.texts)}
 
     def evaluate(self) -> Section:
-        split, qrels = choose(self.collection)
-        queries = sample(
-            self.collection.judged(split),
-            self.config.eval_queries,
-            self.config.seed,
-            key=lambda query: query.id,
-        )
-        qrels = {query.id: qrels[query.id] for query in queries}
-        documents = [document.content for document in self.collection.documents]
-        self.ask([*documents, *(query.text for query in queries)])
+        seed = self.config.seed
+        task = make_task(self.collection, limit=self.config.eval_queries, seed=seed)
+        self.ask([*task.document_texts, *task.query_texts])
         table = self.student("student")
 
-        def rank(name: str, encode: Callable[[list[str]], Vectors]) -> NDArray[np.float64]:
-            ids = [document.id for document in self.collection.documents]
-            found = search(encode([query.text for query in queries]), encode(documents), ids, 100)
-            rankings = dict(zip(qrels, found, strict=True))
-            trec.write(self.folder / "rankings" / f"{name}.trec", rankings, name)
-            return self.values(qrels, rankings)
+        def ranked(encode: Callable[[list[str]], Vectors]) -> Rankings:
+            return rank(task, encode(task.query_texts), encode(task.document_texts))
 
-        trec.write_qrels(self.folder / "rankings" / "qrels.trec", qrels)
-        teacher = rank("teacher", self.answers)
-        student = rank("student", lambda texts: np.stack([add_up(text, table) for text in texts]))
+        teacher = ranked(self.answers)
+        student = ranked(lambda texts: np.stack([add_up(text, table) for text in texts]))
+        write_rankings(self.folder, task, {"teacher": teacher, "student": student})
         return {
-            "items": len(queries),
+            "items": len(task.queries),
             "teacher": {"name": self.config.teacher, "licence": "Apache-2.0"},
             "student": {
                 "name": f"{self.config.teacher}-words",
@@ -206,26 +190,15 @@ class WordTable(Distiller[EchoConfig]):
             },
             "data": {
                 "name": self.collection.name,
-                "documents": len(documents),
-                "queries": len(queries),
-                "split": split,
+                "documents": len(task.documents),
+                "queries": len(task.queries),
+                "split": task.split,
             },
-            "quality": {MEASURE: compare(teacher, student, self.config.seed).as_json()},
+            "quality": quality(task.qrels, teacher, student, seed),
         }
 
-    def values(self, qrels: Any, rankings: trec.Rankings) -> NDArray[np.float64]:
-        """The measure of each query ``[q]``."""
-        return np.array(list(per_query(qrels, rankings, [MEASURE])[MEASURE].values()))
-
     def judge(self) -> Section:
-        rankings = self.folder / "rankings"
-        qrels = trec.read_qrels(rankings / "qrels.trec")
-        teacher, student = (
-            self.values(qrels, trec.read(rankings / f"{name}.trec"))
-            for name in ("teacher", "student")
-        )
-        verdict = decide(teacher, student, self.config.gate or 0.9, self.config.seed)
-        return {"verdict": verdict.as_json() | {"measure": MEASURE}}
+        return {"verdict": verdict(self.folder, self.config.gate or 0.9, self.config.seed)}
 
     def export(self) -> Section:
         """Three decimals are enough; a tenth of the bytes is saved, and the difference told."""

@@ -14,7 +14,12 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/write-a-plugin.md"]
+PAGES = [
+    "docs/write-a-plugin.md",
+    "docs/my-own-data.md",
+    "docs/air-gapped.md",
+    "docs/what-is-kept.md",
+]
 RAGDISTILL = [sys.executable, "-c", "from ragdistill.cli import main; main(prog_name='ragdistill')"]
 _FENCE = re.compile(
     r"^```(\w+)(?: title=\"([^\"]+)\")?( append)?\n(.*?)^```$", re.MULTILINE | re.DOTALL

@@ -115,16 +115,19 @@ def quality(qrels: Qrels, teacher: Rankings, other: Rankings, seed: int) -> dict
     }
 
 
-def verdict(folder: Path, qrels: Qrels, gate: float, seed: int) -> dict[str, Any]:
-    """Whether the student keeps ``gate`` of the teacher's headline measure, from the files."""
-    teacher = trec.read(folder / "rankings" / "teacher.trec")
-    student = trec.read(folder / "rankings" / "student.trec")
-    if not qrels:
+def verdict(folder: Path, gate: float, seed: int) -> dict[str, Any]:
+    """Whether the student keeps ``gate`` of the teacher's headline measure, from the run's files."""
+    teacher, student = (
+        trec.read(folder / "rankings" / f"{name}.trec") for name in ("teacher", "student")
+    )
+    judged = folder / "rankings" / "qrels.trec"
+    if not judged.exists():
         shared = _overlaps(teacher, student)
-        return decide(np.ones_like(shared), shared, gate, seed).as_json()
-    ours = per_query(qrels, teacher, [HEADLINE])[HEADLINE]
-    theirs = per_query(qrels, student, [HEADLINE])[HEADLINE]
-    return decide(_values(ours), _values(theirs), gate, seed).as_json()
+        found = decide(np.ones_like(shared), shared, gate, seed)
+        return found.as_json() | {"measure": AGREEMENT}
+    qrels = trec.read_qrels(judged)
+    ours, theirs = (per_query(qrels, found, [HEADLINE])[HEADLINE] for found in (teacher, student))
+    return decide(_values(ours), _values(theirs), gate, seed).as_json() | {"measure": HEADLINE}
 
 
 def _values(by_query: Mapping[str, float]) -> NDArray[np.float64]:

@@ -204,9 +204,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def judge(self) -> Section:
         """The verdict on nDCG@10, from the rankings."""
         gate = self.config.gate or DEFAULT_GATE
-        return {
-            "verdict": retrieval.verdict(self.folder, self.setup.task.qrels, gate, self.config.seed)
-        }
+        return {"verdict": retrieval.verdict(self.folder, gate, self.config.seed)}
 
 
 class Regression(EmbedderDistiller):

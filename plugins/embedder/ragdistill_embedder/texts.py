@@ -1,8 +1,10 @@
 """The unlabelled text that an embedder learns from.
 
 A student has to place two kinds of text as its teacher does: documents, and the short things
-people type. Where there are no train queries, pieces of the documents stand in for them: titles,
-sentences, and short spans of words (as the inverse cloze task does, arXiv:1906.00300).
+people type. Pieces of the documents stand in for the latter: titles, sentences, and short spans of
+words (as the inverse cloze task does, arXiv:1906.00300). In an English corpus half of the spans
+are put as questions: the teacher is asked about the very same text, so it need not be a sensible
+question, only look like what comes.
 """
 
 import random
@@ -19,7 +21,29 @@ Role = Literal["query", "passage"]
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\n\s*\n")
 _MIN_WORDS = 3
 _SPAN_WORDS = (4, 16)
-_WORDS_PER_SPAN = 12
+_SPANS_IN_ALL = 24_000
+_SPANS_PER_DOCUMENT = (2, 24)
+_QUESTION_SHARE = 0.5
+_QUESTION_OPENINGS = (
+    "what is",
+    "what are",
+    "what happened to",
+    "which",
+    "who is",
+    "who was",
+    "where is",
+    "when did",
+    "why does",
+    "why did",
+    "how does",
+    "how do I",
+    "how many",
+    "can you",
+    "is there",
+    "did",
+)
+_ENGLISH = frozenset(["the", "of", "and", "to", "a", "in", "is", "that", "for", "it"])
+_ENGLISH_SHARE = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +87,19 @@ def _all_texts(
         yield TrainText(document.content, "passage")
     for text in queries:
         yield TrainText(text, "query")
+    fewest, most = _SPANS_PER_DOCUMENT
+    count = min(max(_SPANS_IN_ALL // len(documents), fewest), most)
+    questions = _QUESTION_SHARE if is_english(documents) else 0.0
     for document in documents:
         if document.title:
             yield TrainText(document.title, "query")
         for sentence in sentences(document.text):
             yield TrainText(sentence, "passage")
         # Seeded by the document, so that one more document does not change the others' spans.
-        for span in spans(document.text, random.Random(f"{seed} {document.id}")):
-            yield TrainText(span, "query")
+        rng = random.Random(f"{seed} {document.id}")
+        for span in spans(document.content, count, rng):
+            asked = rng.random() < questions
+            yield TrainText(as_question(span, rng) if asked else span, "query")
 
 
 def sentences(text: str) -> list[str]:
@@ -79,18 +108,30 @@ def sentences(text: str) -> list[str]:
     return [piece for piece in pieces if len(piece.split()) >= _MIN_WORDS]
 
 
-def spans(text: str, rng: random.Random) -> list[str]:
-    """Random runs of 4 to 16 words, about one per twelve words, as long as a typed query."""
+def spans(text: str, count: int, rng: random.Random) -> list[str]:
+    """``count`` random runs of 4 to 16 words, as long as a typed query; fewer of a short text, which
+    has no more that differ."""
     words = text.split()
     shortest, longest = _SPAN_WORDS
-    if len(words) <= longest:
-        return []
     found = []
-    for _ in range(max(1, len(words) // _WORDS_PER_SPAN)):
-        length = rng.randint(shortest, longest)
-        start = rng.randrange(len(words) - length)
+    for _ in range(min(count, len(words) - shortest)):
+        length = min(rng.randint(shortest, longest), len(words) - 1)
+        start = rng.randrange(len(words) - length + 1)
         found.append(" ".join(words[start : start + length]))
     return found
+
+
+def as_question(span: str, rng: random.Random) -> str:
+    """``span`` behind the opening of an English question."""
+    return f"{rng.choice(_QUESTION_OPENINGS)} {span.rstrip('.,;:!?')}?"
+
+
+def is_english(documents: Sequence[Document]) -> bool:
+    """Whether the ten commonest English words make up an eighth of the text, as they do in English
+    (about a quarter) and in no other language."""
+    sampled = documents[:: max(1, len(documents) // 500)]
+    words = [word for document in sampled for word in document.content.lower().split()]
+    return sum(word in _ENGLISH for word in words) > _ENGLISH_SHARE * len(words)
 
 
 def _folded(text: str) -> str:

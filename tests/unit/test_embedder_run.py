@@ -1,0 +1,160 @@
+"""Whole runs with tiny models: what is left on disk, what is resumed, what the report says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file
+
+from ragdistill.cli import main
+from ragdistill.files import sha256_file
+from ragdistill_embedder import training
+from ragdistill_embedder.encoder import Encoder, load_encoder
+from tiny_models import save_tiny, texts
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "qrels").mkdir(parents=True)
+    wanted = texts(40)
+    _lines(folder / "corpus.jsonl", [{"_id": str(n), "text": t} for n, t in enumerate(wanted)])
+    asked = [{"_id": f"q{n}", "text": " ".join(t.split()[:5])} for n, t in enumerate(wanted[:10])]
+    _lines(folder / "queries.jsonl", asked)
+    rows = ["query-id\tcorpus-id\tscore", *(f"q{n}\t{n}\t1" for n in range(10))]
+    (folder / "qrels/test.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def run(tmp_path: Path, data: Path, *more: str, out: str = "run") -> Result:
+    words = ["embedder", "--data", str(data), "--out", str(tmp_path / out)]
+    words += ["--store", str(tmp_path / "store"), "--epochs", "1"]
+    return CliRunner().invoke(main, [*words, *more])
+
+
+def test_a_teacher_of_other_dimensions_is_followed_through_a_projection(
+    tmp_path: Path, data: Path
+) -> None:
+    teacher = save_tiny(tmp_path / "wide", dimensions=64)
+    student = save_tiny(tmp_path / "narrow", dimensions=32, seed=1)
+    models = ("--teacher", str(teacher), "--student", str(student))
+    result = run(tmp_path, data, *models, "--stages", "collect,train,evaluate", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["teacher"]["dimensions"], report["student"]["dimensions"]) == (64, 32)
+    kept = load_file(str(tmp_path / "run/student" / training.PROJECTION))
+    assert kept["weight"].shape == (64, 32)
+    losses = [row["held_out"] for row in report["training"]["losses"] if "held_out" in row]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("wide", [32, 64])
+def test_training_that_was_cut_short_ends_in_the_same_student(
+    tmp_path: Path, data: Path, wide: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ("--teacher", str(save_tiny(tmp_path / "wide", dimensions=wide)))
+    models += (
+        "--student",
+        str(save_tiny(tmp_path / "narrow", seed=1)),
+        "--stages",
+        "collect,train",
+    )
+    assert run(tmp_path, data, *models, out="calm").exit_code == 0
+    step = training.StoredVectors.__call__
+    calls = 0
+
+    def cut_short(self: training.StoredVectors, batch: Any) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 12:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(training.StoredVectors, "__call__", cut_short)
+    assert run(tmp_path, data, *models, out="hard").exit_code == 1
+    assert (tmp_path / "hard/checkpoints").is_dir()
+    assert run(tmp_path, data, *models, out="hard").exit_code == 0
+    assert not (tmp_path / "hard/checkpoints").exists()
+    for name in ("model.safetensors", *((training.PROJECTION,) if wide != 32 else ())):
+        calm, hard = (tmp_path / run_name / "student" / name for run_name in ("calm", "hard"))
+        assert sha256_file(calm) == sha256_file(hard)
+
+
+def test_a_bare_corpus_is_measured_by_agreement_with_the_teacher(
+    tmp_path: Path, data: Path
+) -> None:
+    (data / "queries.jsonl").unlink()
+    (data / "qrels/test.tsv").unlink()
+    (data / "qrels").rmdir()
+    long = [" ".join(texts(40)[n : n + 3]) for n in range(20)]
+    _lines(data / "corpus.jsonl", [{"_id": str(n), "text": t} for n, t in enumerate(long)])
+    teacher = str(save_tiny(tmp_path / "teacher"))
+    stages = ("--student-layers", "2", "--stages", "collect,train,evaluate", "--json")
+    result = run(tmp_path, data, "--teacher", teacher, *stages)
+    assert result.exit_code == 0, result.output
+    quality = json.loads(result.stdout)["quality"]
+    assert list(quality) == ["overlap@10"]
+    assert quality["overlap@10"]["teacher"] == 1
+
+
+def test_the_store_spares_the_teacher_and_holds_its_vectors(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = save_tiny(tmp_path / "teacher")
+    words = ("--teacher", str(teacher), "--student-layers", "2", "--stages", "collect")
+    assert run(tmp_path, data, *words, "--store-dtype", "float32", out="a").exit_code == 0
+
+    def refuse(self: Encoder, rows: Any, prompt: str = "") -> None:
+        raise AssertionError("the teacher was asked again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "forward", refuse)
+        again = run(tmp_path, data, *words, "--store-dtype", "float32", out="b")
+    assert again.exit_code == 0, again.output
+    exported = tmp_path / "vectors.npy"
+    listed = CliRunner().invoke(
+        main, ["signals", "list", "--store", str(tmp_path / "store"), "--json"]
+    )
+    space = json.loads(listed.stdout)[0]["id"]
+    words = ("signals", "export", space, str(exported), "--store", str(tmp_path / "store"))
+    assert CliRunner().invoke(main, words).exit_code == 0
+    ours = load_encoder(teacher, "cpu").encode(texts(40))
+    stored = np.load(exported, allow_pickle=False)
+    assert np.isclose(stored @ ours.T, 1, atol=1e-5).any(axis=0).all()
+
+
+def test_a_dry_run_tells_what_then_happens(tmp_path: Path, data: Path) -> None:
+    words = ("--teacher", str(save_tiny(tmp_path / "teacher")), "--student-layers", "2")
+    plan = json.loads(run(tmp_path, data, *words, "--dry-run", "--json").stdout)["plan"]
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "store").exists()
+    result = run(tmp_path, data, *words, "--stages", "collect", "--json")
+    stage = json.loads(result.stdout)["stages"]["collect"]
+    assert (plan["items"], plan["tokens"]) == (stage["items"], stage["tokens"])
+
+
+def test_a_run_can_be_repeated_from_its_config(tmp_path: Path, data: Path) -> None:
+    words = ("--teacher", str(save_tiny(tmp_path / "teacher")), "--student-layers", "2")
+    stages = ("--stages", "collect,train")
+    assert run(tmp_path, data, *words, *stages, out="first").exit_code == 0
+    config = ("--config", str(tmp_path / "first/config.yaml"), "--out", str(tmp_path / "second"))
+    assert CliRunner().invoke(main, ["embedder", *config, *stages]).exit_code == 0
+    first, second = (tmp_path / name / "student/model.safetensors" for name in ("first", "second"))
+    assert sha256_file(first) == sha256_file(second)
+
+
+def test_another_gate_costs_nothing_and_decides_the_exit_status(tmp_path: Path, data: Path) -> None:
+    words = ("--teacher", str(save_tiny(tmp_path / "teacher")), "--student-layers", "2")
+    stages = ("--stages", "collect,train,evaluate")
+    assert run(tmp_path, data, *words, *stages).exit_code == 0
+    ranked = (tmp_path / "run/rankings/student.trec").stat().st_mtime_ns
+    # Ten queries are too few to be sure of anything.
+    assert run(tmp_path, data, *words, *stages, "--gate", "0.9").exit_code in {3, 4}
+    assert (tmp_path / "run/rankings/student.trec").stat().st_mtime_ns == ranked
