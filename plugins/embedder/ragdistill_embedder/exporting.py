@@ -23,7 +23,7 @@ from ragdistill.metrics.trec import Rankings
 from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.texts import Role
 
-SPEED_TEXTS = 256
+SPEED_TEXTS = 128
 """Documents that speed is measured on."""
 BATCH = 32
 """Texts per call when throughput is measured."""
