@@ -45,6 +45,7 @@ def measure(collection: Collection) -> float:
         words += ["--store", f"{scratch}/store"]
         found = []
         minutes = seconds(lambda: found.append(CliRunner().invoke(command, words))) / 60
+        assert found[0].exit_code == 0, found[0].output
         report = json.loads(found[0].stdout)
     row, rates = report["quality"]["nDCG@10"], report["speed"]
     faster = rates["onnx-int8"]["per_second"] / rates["teacher"]["per_second"]

@@ -5,8 +5,6 @@ the same student, texts and sequence length."""
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
 from datasets import Dataset
 from sentence_transformers import (
     SentenceTransformerTrainer,
@@ -18,6 +16,7 @@ from transformers import PrinterCallback
 from benchmarks.common import in_turns, minilm, pydocs_texts, told
 from ragdistill_embedder import training
 from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.distiller import Similarity
 from ragdistill_embedder.encoder import Encoder, Prompts
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.student import make_student
@@ -26,21 +25,27 @@ from ragdistill_embedder.student import make_student
 def main(count: int = 2000, rounds: int = 3) -> None:
     """Print the ratio for one pass over ``count`` texts."""
     with tempfile.TemporaryDirectory() as scratch:
-        setup = Setup(
-            EmbedderConfig(teacher="MiniLM", student_layers="3", store=f"{scratch}/store")
-        )
+        defaults = EmbedderConfig(teacher="MiniLM", student_layers="3", store=f"{scratch}/store")
+        setup = Setup(defaults)
         texts = pydocs_texts(count)
         setup.collect(texts)
-        labels = setup.stored([item.text for item in texts], "passage")
+        plain = [item.text for item in texts]
+        labels = setup.stored(plain, "passage").tolist()
+        dataset = Dataset.from_dict({"sentence": plain, "label": labels})
 
         def baseline() -> None:
             with tempfile.TemporaryDirectory() as folder:
-                reference_recipe([item.text for item in texts], labels, folder)
+                reference_recipe(dataset, folder)
 
         def ours() -> None:
             learner = Encoder(make_student(minilm(), "3", Prompts()))
             recipe = training.Recipe(
-                epochs=1, max_tokens=10**9, batch_tokens=2048, lr=3e-4, seed=0, similarity_weight=0
+                epochs=1,
+                max_tokens=10**9,
+                batch_tokens=defaults.batch_tokens,
+                lr=defaults.lr,
+                seed=0,
+                similarity_weight=Similarity.similarity_weight,
             )
             training.fit(
                 learner, None, texts[:-1], texts[-1:], setup, recipe, Path(scratch) / "checkpoints"
@@ -50,10 +55,9 @@ def main(count: int = 2000, rounds: int = 3) -> None:
     print(f"training against the reference recipe: {told(ratios)}")
 
 
-def reference_recipe(texts: list[str], labels: np.ndarray, folder: str) -> None:
+def reference_recipe(dataset: Dataset, folder: str) -> None:
     """The documented recipe: one pass, batches of 64, learning rate 1e-4, warm-up 0.1."""
     student = make_student(minilm(), "3", Prompts())
-    dataset = Dataset.from_dict({"sentence": texts, "label": torch.from_numpy(labels).tolist()})
     trainer = SentenceTransformerTrainer(
         model=student,
         args=SentenceTransformerTrainingArguments(
@@ -61,7 +65,7 @@ def reference_recipe(texts: list[str], labels: np.ndarray, folder: str) -> None:
             num_train_epochs=1,
             per_device_train_batch_size=64,
             learning_rate=1e-4,
-            warmup_steps=max(1, len(texts) // 640),
+            warmup_steps=max(1, len(dataset) // 640),
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,

@@ -260,7 +260,7 @@ STORES = [
     case("foreign-space", space_file(lambda told: told | {"id": "0" * 64}), BASE, "space.json",
          "does not give its id"),
     case("same-name", both(collected, removed("run"), another_teacher(seed=1)), BASE, "store: ",
-         "knows teacher 'teacher'", "differ in weights", "--accept-teacher-change"),
+         "knows teacher", "differ in weights", "--accept-teacher-change"),
     case("store-file", written("store", "mine"), BASE, "store: the signal store is no folder"),
     case("store-protocol", as_is, f"{BASE} --store nfs4://x", "nfs4://x", "cannot open"),
     case("store-missing", as_is, "signals prune --store nowhere --teacher t --yes", "nowhere: ",

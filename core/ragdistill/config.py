@@ -6,7 +6,7 @@ checked by pydantic; ranges are ``annotated_types`` in the annotation.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -23,7 +23,6 @@ def option(
     *,
     affects: Affects,
     default: Any = dataclasses.MISSING,
-    default_factory: Callable[[], Any] | None = None,
     metavar: str = "",
     shown_default: str = "",
 ) -> Any:
@@ -38,8 +37,6 @@ def option(
         "metavar": metavar,
         "shown_default": shown_default,
     }
-    if default_factory is not None:
-        return dataclasses.field(default_factory=default_factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -47,7 +44,11 @@ def option(
 class RunConfig:
     """What every component's run can be told."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"allow_inf_nan": False}
+    # A YAML file says `student_layers: 3` and means the text that the command line gives.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "allow_inf_nan": False,
+        "coerce_numbers_to_str": True,
+    }
 
     teacher: str = option(
         "Model that teaches: an alias, a Hub id, a local folder.",

@@ -1,10 +1,8 @@
 """What a person can mend, said in one line: what, where, and how to mend it."""
 
 import difflib
-import importlib
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 
 import click
 
@@ -29,20 +27,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     lowered = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}
     close = difflib.get_close_matches(name.casefold(), lowered, n=1, cutoff=0.55)
     return f", did you mean {lowered[close[0]]!r}?" if close else ""
-
-
-def require(module: str, *, extra: str) -> ModuleType:
-    """Import ``module``; where it is missing, name the extra of ragdistill that brings it.
-
-    Raises:
-        UserError: the module is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module.partition(".")[0]:
-            raise
-        raise UserError(
-            f"this needs the Python package {module.partition('.')[0]!r}, which is not installed",
-            mend=f"pip install 'ragdistill[{extra}]'",
-        ) from error

@@ -119,10 +119,11 @@ def announced(pm: pluggy.PluginManager, hook: str) -> list[Any]:
     raises spoils what it brings, not the others: it warns on stderr."""
     found: list[Any] = []
     for implementation in getattr(pm.hook, hook).get_hookimpls():
+        name = implementation.plugin_name
+        pm.trace.root.get("hook")(hook, "of", name)  # pluggy traces calls through pm.hook only
         try:
             found += list(implementation.function())
         except Exception as error:  # noqa: BLE001 - whatever a stranger's hook does when called
-            name = implementation.plugin_name
             click.echo(f"warning: plugin {name!r}: {hook} failed: {error}", err=True)
     return found
 

@@ -19,10 +19,10 @@ from ragdistill.data.loading import load
 from ragdistill.data.sampling import sample
 from ragdistill.errors import nearest
 from ragdistill.files import folder_bytes, sha256_file, sha256_json, write_json
-from ragdistill.home import home
 from ragdistill.metrics.latency import profile_many
 from ragdistill.metrics.retrieval import make_task, quality, rank, verdict, write_rankings
 from ragdistill.metrics.trec import Rankings
+from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_echo import EchoConfig
@@ -112,7 +112,7 @@ class WordTable(Distiller[EchoConfig]):
     @cached_property
     def space(self) -> Space:
         """Where this teacher's vectors are stored, whichever run asked for them."""
-        return SignalStore(self.config.store or home() / "signals").space(
+        return SignalStore(self.config.store or default_address()).space(
             self.teacher,
             teacher=self.config.teacher,
             accept_change=self.config.accept_teacher_change,

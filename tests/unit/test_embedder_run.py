@@ -66,6 +66,7 @@ def test_training_that_was_cut_short_ends_in_the_same_student(
         "--stages",
         "collect,train",
     )
+    models = (*models, "--batch-tokens", "64")
     assert run(tmp_path, data, *models, out="calm").exit_code == 0
     step = training.StoredVectors.__call__
     calls = 0
@@ -158,3 +159,28 @@ def test_another_gate_costs_nothing_and_decides_the_exit_status(tmp_path: Path, 
     # Ten queries are too few to be sure of anything.
     assert run(tmp_path, data, *words, *stages, "--gate", "0.9").exit_code in {3, 4}
     assert (tmp_path / "run/rankings/student.trec").stat().st_mtime_ns == ranked
+
+
+def test_signals_that_were_damaged_are_collected_again_before_training(
+    tmp_path: Path, data: Path
+) -> None:
+    words = ("--teacher", str(save_tiny(tmp_path / "teacher")), "--student-layers", "2")
+    assert run(tmp_path, data, *words, "--stages", "collect,train", out="calm").exit_code == 0
+    assert run(tmp_path, data, *words, "--stages", "collect").exit_code == 0
+    shard = max((tmp_path / "store").rglob("*.arrow"), key=lambda path: path.stat().st_size)
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content))
+    assert run(tmp_path, data, *words, "--stages", "collect,train").exit_code == 0
+    calm, hard = (tmp_path / name / "student/model.safetensors" for name in ("calm", "run"))
+    assert sha256_file(calm) == sha256_file(hard)
+
+
+def test_a_bound_on_texts_leaves_documents_and_queries(data: Path) -> None:
+    from ragdistill.data.loading import load
+    from ragdistill_embedder.texts import training_texts
+
+    drawn = training_texts(load(str(data)), limit=20, seed=0)
+    documents = {document.content for document in load(str(data)).documents}
+    assert len(drawn) == 20
+    assert len([item for item in drawn if item.text in documents]) == 10

@@ -42,7 +42,7 @@ FAULTS = {
     "not UTF-8": (b"teacher: \xff\n", "cannot be read"),
     "an object": ("width: !!python/object:os.system {}", "run.yaml:1: is not YAML"),
     "text for a number": ("width: wide", "width: 'wide' is not usable: input should be a valid"),
-    "number for text": ("teacher: 5", "teacher: 5 is not usable: input should be a valid string"),
+    "list for text": ("teacher: [5]", "input should be a valid string"),
     "below its range": ("width: 0", "width: 0 is not usable: input should be greater than 0"),
     "above its range": ("gate: 1.5", "gate: 1.5 is not usable: input should be less than"),
     "not a number": ("gate: .nan", "gate: nan is not usable"),

@@ -42,12 +42,14 @@ def show(run: Path, as_json: bool) -> None:
 )
 def html(run: Path, out: Path | None) -> None:
     """Write report.html of the run in folder RUN anew, and print where."""
-    from ragdistill.files import write_text
+    from ragdistill.files import write_text, writing
     from ragdistill.report import schema
     from ragdistill.report.html import render
     from ragdistill.run import read_manifest
 
     target = out or run / "report.html"
     found = schema.read(run)
-    write_text(target, render(found, extra=schema.extra(read_manifest(run))))
+    page = render(found, extra=schema.extra(read_manifest(run)))
+    with writing(target):
+        write_text(target, page)
     click.echo(target)

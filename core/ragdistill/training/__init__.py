@@ -1,1 +1,1 @@
-"""What the trainers of all components share: schedules, checkpoints, pruning, progress."""
+"""What the trainers of all components share: schedules, checkpoints, pruning."""

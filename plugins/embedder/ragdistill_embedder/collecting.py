@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragdistill.errors import UserError
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
@@ -104,20 +103,3 @@ def _ask(
         total += tokens
         advance(len(places), tokens)
     return total
-
-
-def require_all(spaces: Mapping[Role, Space], texts: Sequence[TrainText]) -> None:
-    """Check that the store holds every training text's vector.
-
-    Raises:
-        UserError: some are missing (pruned, or damaged since they were collected).
-    """
-    lost = sum(
-        len(space.missing([text_key(item.text) for item in texts if item.role == role]))
-        for role, space in spaces.items()
-    )
-    if lost:
-        raise UserError(
-            f"the signal store lacks the teacher's vectors of {lost} of {len(texts)} texts",
-            mend="run again with --stages collect,train,evaluate,export",
-        )

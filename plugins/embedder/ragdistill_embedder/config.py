@@ -3,11 +3,9 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 
 from ragdistill.config import RunConfig, option
-
-LayerNumber = Annotated[int, Ge(0)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ def describe_model(model: ResolvedModel, encoder: Encoder) -> dict[str, Any]:
         "size_mb": _megabytes(sum(p.stat().st_size for p in model.path.glob("*.safetensors"))),
         "licence": licence.name,
         "outputs_may_train": licence.outputs_may_train,
+        "terms": licence.terms,
     }
 
 

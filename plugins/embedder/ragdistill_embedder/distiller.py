@@ -12,7 +12,7 @@ from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.metrics import retrieval
 from ragdistill.signals.fingerprint import text_key
-from ragdistill_embedder import collecting, exporting, student, training
+from ragdistill_embedder import exporting, student, training
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.describe import describe_data, describe_model, describe_student
 from ragdistill_embedder.encoder import Encoder, load_encoder
@@ -60,8 +60,17 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         """What a finished stage has left."""
         left: dict[Stage, tuple[str, ...]] = {
             "train": ("student/model.safetensors",),
-            "evaluate": ("rankings/teacher.trec", "rankings/student.trec"),
-            "export": ("export/onnx/model.onnx",),
+            "evaluate": (
+                "rankings/teacher.trec",
+                "rankings/student.trec",
+                *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
+                exporting.VECTORS,
+            ),
+            "export": (
+                "export/onnx/model.onnx",
+                "export/onnx-int8/model.onnx",
+                "export/faiss/index.faiss",
+            ),
         }
         return left.get(stage, ())
 
@@ -120,7 +129,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def train(self) -> Section:
         """The student, left in ``student/``."""
         setup, config = self.setup, self.config
-        collecting.require_all(setup.spaces, setup.texts)
+        # Whatever was pruned or damaged since it was collected is asked for again, and only that.
+        setup.collect(setup.texts)
         count = max(1, round(HELD_OUT * len(setup.texts)))
         held_out = sample(setup.texts, count, config.seed, key=lambda item: item.text)
         apart = set(held_out)

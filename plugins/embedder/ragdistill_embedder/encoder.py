@@ -32,7 +32,8 @@ class Prompts:
 
 
 class Encoder:
-    """Vectors from one model. Compares by cosine, so vectors are normalised on request only."""
+    """Vectors from one model: ``encode`` gives unit vectors, for they are compared by the cosine;
+    ``forward`` and ``batches`` give them as the model does."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         self.model = model.eval()
@@ -158,7 +159,11 @@ def pick_device(device: str) -> str:
     Raises:
         UserError: the device asked for is not there.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[device]:

@@ -27,7 +27,8 @@ SPEED_TEXTS = 128
 """Documents that speed is measured on."""
 BATCH = 32
 """Texts per call when throughput is measured."""
-_VECTORS = "vectors/student.safetensors"
+VECTORS = "vectors/student.safetensors"
+"""Where :func:`keep_vectors` leaves the student's vectors, in the run folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,13 @@ def encode_task(encoder: Encoder, task: Task, prompts: Mapping[Role, str]) -> Ta
 
 def keep_vectors(folder: Path, vectors: TaskVectors) -> None:
     """Leave the student's vectors for the stages that compare with them."""
-    with atomic_path(folder / _VECTORS) as path:
+    with atomic_path(folder / VECTORS) as path:
         save_file({"queries": vectors.queries, "documents": vectors.documents}, str(path))
 
 
 def kept_vectors(folder: Path) -> TaskVectors:
     """What :func:`keep_vectors` left."""
-    return TaskVectors(**load_file(str(folder / _VECTORS)))
+    return TaskVectors(**load_file(str(folder / VECTORS)))
 
 
 def export_all(

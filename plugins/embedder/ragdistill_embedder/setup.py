@@ -8,10 +8,10 @@ from ragdistill.data.collection import Collection
 from ragdistill.data.loading import load
 from ragdistill.data.splits import choose
 from ragdistill.errors import UserError
-from ragdistill.home import home
 from ragdistill.metrics import retrieval
 from ragdistill.metrics.retrieval import Task, Vectors
 from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting
@@ -66,8 +66,13 @@ class Setup:
     @cached_property
     def texts(self) -> list[TrainText]:
         """What is learnt from: no evaluation query is among it."""
-        train = set(self.eval_collection.qrels.get("train", {}))
+        splits = self.eval_collection.qrels
+        # A query that two splits judge is an evaluation query, too.
+        judged = {query for split, rows in splits.items() if split != "train" for query in rows}
+        train = set(splits.get("train", {})) - judged
         avoid = [query.text for query in self.eval_collection.queries if query.id not in train]
+        if not self.eval_collection.queries:
+            avoid = [retrieval.opening(document) for document in self.eval_collection.documents]
         texts = training_texts(
             self.collection, limit=self._config.train_items, seed=self._config.seed, avoid=avoid
         )
@@ -88,12 +93,14 @@ class Setup:
 
     @cached_property
     def prompts(self) -> Prompts:
-        """The teacher's prompts: its alias's where it has one, else what its folder says."""
-        alias = self.teacher.alias
-        named = self.encoder.prompts
+        """The teacher's prompts: its alias's where it knows them (an empty one says that there is
+        none), else what its folder says."""
+        alias, named = self.teacher.alias, self.encoder.prompts
+        query = alias.query_prompt if alias else None
+        passage = alias.passage_prompt if alias else None
         return Prompts(
-            query=(alias and alias.query_prompt) or named.query,
-            passage=(alias and alias.passage_prompt) or named.passage,
+            query=named.query if query is None else query,
+            passage=named.passage if passage is None else passage,
         )
 
     @property
@@ -112,11 +119,18 @@ class Setup:
             dtype=self._config.store_dtype,
         )
         return collecting.open_spaces(
-            SignalStore(self._config.store or home() / "signals"),
+            SignalStore(self._config.store or default_address()),
             prints,
-            self._config.teacher,
+            self._teacher_name,
             accept_change=self._config.accept_teacher_change,
         )
+
+    @property
+    def _teacher_name(self) -> str:
+        """What the store knows the teacher by: a folder by its whole path, for two projects may
+        each have a ``./model``."""
+        local = self.teacher.source == "local"
+        return str(self.teacher.path.resolve()) if local else self._config.teacher
 
     def evaluation_texts(self) -> list[TrainText]:
         """Queries and documents of the task, as the teacher is asked about them."""

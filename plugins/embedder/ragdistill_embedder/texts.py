@@ -62,7 +62,8 @@ def training_texts(
     Args:
         collection: its documents are used, and the queries of its ``train`` split; queries of
             other splits never.
-        limit: at most this many texts, drawn with ``seed``; None for all.
+        limit: at most this many texts, drawn with ``seed``, half of them whole documents where
+            there are as many; None for all.
         seed: of what is drawn.
         avoid: texts that must not be learnt from (the evaluation queries), compared without
             case and white space.
@@ -77,7 +78,17 @@ def training_texts(
     texts = list(found)
     if limit is None or len(texts) <= limit:
         return texts
-    return sample(texts, limit, seed, key=lambda item: f"{item.role} {item.text}")
+    # Half of them whole documents: they are what will be searched, and are asked about anyway.
+    whole = {TrainText(document.content, "passage") for document in collection.documents}
+    first = [item for item in texts if item in whole]
+    rest = [item for item in texts if item not in whole]
+    drawn = _draw(first, max(limit // 2, limit - len(rest)), seed)
+    chosen = {*drawn, *_draw(rest, limit - len(drawn), seed)}
+    return [item for item in texts if item in chosen]
+
+
+def _draw(texts: Sequence[TrainText], count: int, seed: int) -> list[TrainText]:
+    return sample(texts, count, seed, key=lambda item: f"{item.role} {item.text}")
 
 
 def _all_texts(

@@ -67,14 +67,13 @@ class EmbeddingLoss(nn.Module):
         self,
         model: SentenceTransformer,
         projection: nn.Linear | None,
-        similarity_weight: float,
-        temperature: float,
+        recipe: Recipe,
     ) -> None:
         super().__init__()
         self.model = model
         self.projection = projection
-        self.similarity_weight = similarity_weight
-        self.temperature = temperature
+        self.similarity_weight = recipe.similarity_weight
+        self.temperature = recipe.temperature
 
     def forward(self, features: Sequence[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
         """``features``: one dictionary of ``[b, l]`` inputs; ``labels``: teacher ``[b, d_t]``."""
@@ -208,27 +207,18 @@ def fit(
     rows = _tokenise(student, everything, setup.by_role)
     lengths = [len(row) for row in rows]
     count = len(texts)
-    train = training_schedule(
-        lengths[:count],
-        epochs=recipe.epochs,
-        max_tokens=recipe.max_tokens,
-        batch_tokens=recipe.batch_tokens,
-        seed=recipe.seed,
-    )
-    check = evaluation_schedule(lengths[count:], 2 * recipe.batch_tokens)
+    train, check = _schedules(lengths, count, recipe)
     tokens = [sum(lengths[place] for place in batch) for batch in train]
     with track("student", len(train)) as advance:
         trainer = ScheduledTrainer(
             schedules=(train, check),
             projection=projection,
             model=student.model,
-            args=_arguments(recipe, len(train), folder),
+            args=_arguments(recipe, len(train), folder, student.model.device.type),
             train_dataset=Dataset.from_dict({_COLUMN: range(count)}),
             eval_dataset=Dataset.from_dict({_COLUMN: range(count, len(everything))}),
             data_collator=StoredVectors(everything, rows, student, setup.spaces),
-            loss=EmbeddingLoss(
-                student.model, projection, recipe.similarity_weight, recipe.temperature
-            ),
+            loss=EmbeddingLoss(student.model, projection, recipe),
             callbacks=[MarkComplete(), Bar(advance, tokens), EarlyStoppingCallback(PATIENCE)],
         )
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout
@@ -246,6 +236,18 @@ def fit(
     return summary
 
 
+def _schedules(lengths: Sequence[int], count: int, recipe: Recipe) -> tuple[Schedule, Schedule]:
+    """Of the first ``count`` texts, which train, and of those after them, which are held out."""
+    train = training_schedule(
+        lengths[:count],
+        epochs=recipe.epochs,
+        max_tokens=recipe.max_tokens,
+        batch_tokens=recipe.batch_tokens,
+        seed=recipe.seed,
+    )
+    return train, evaluation_schedule(lengths[count:], 2 * recipe.batch_tokens)
+
+
 def save_projection(projection: nn.Linear, folder: Path) -> None:
     """Write the map from the student's space into the teacher's, ``weight [d_t, d_s]``."""
     save_model(projection, str(folder / PROJECTION))
@@ -261,7 +263,9 @@ def _tokenise(student: Encoder, texts: Sequence[TrainText], prompts: Mapping[Rol
     return rows
 
 
-def _arguments(recipe: Recipe, steps: int, folder: Path) -> SentenceTransformerTrainingArguments:
+def _arguments(
+    recipe: Recipe, steps: int, folder: Path, device: str
+) -> SentenceTransformerTrainingArguments:
     every = max(1, steps // CHECKS)
     return SentenceTransformerTrainingArguments(
         output_dir=str(folder),
@@ -272,7 +276,8 @@ def _arguments(recipe: Recipe, steps: int, folder: Path) -> SentenceTransformerT
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.clip,
         optim="adamw_torch_fused",
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        use_cpu=device == "cpu",
+        bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",
