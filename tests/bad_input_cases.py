@@ -74,7 +74,7 @@ DATA = [
     ),
     case("short-documents", both(written("data/corpus.jsonl", '{"_id": "d0", "text": "a bird"}'),
                                  removed("data/queries.jsonl", "data/qrels")),
-         BASE, "data: no query, and no document of more than 8 words", "--eval-data"),
+         BASE, "data: holds too little text to learn from", "at least two"),
     case("twin-id", appended("data/corpus.jsonl", '{"_id": "d3", "text": "a"}'), CHECK,
          "corpus.jsonl:13", "duplicate _id 'd3', first in line 4", "of its own"),
     case("twin-query", appended("data/queries.jsonl", '{"_id": "q3", "text": "a"}'), BASE,

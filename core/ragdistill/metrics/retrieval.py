@@ -25,7 +25,8 @@ HEADLINE = "nDCG@10"
 """What the gate and the verdict are about."""
 AGREEMENT = "overlap@10"
 """Measured against the teacher's own top ten where there are no judgments."""
-OPENING = 8
+OPENINGS = 200
+"""How many documents' openings are searched with where there are no queries."""
 
 Vectors = NDArray[np.float32]
 
@@ -56,24 +57,13 @@ def make_task(collection: Collection, *, limit: int | None, seed: int) -> Task:
     any query is searched with the openings of documents, and measured against the teacher.
 
     Raises:
-        UserError: queries but no judgments, judgments for training only, several splits, or no
-            query and only documents too short to make one of.
+        UserError: queries but no judgments, judgments for training only, or several splits.
     """
     if not collection.queries and not collection.qrels:
         documents = sample(
-            [item for item in collection.documents if len(item.text.split()) > OPENING],
-            limit or 200,
-            seed,
-            key=lambda item: item.id,
+            list(collection.documents), limit or OPENINGS, seed, key=lambda item: item.id
         )
         opened = tuple(Query(item.id, opening(item)) for item in documents)
-        if not opened:
-            raise UserError(
-                f"no query, and no document of more than {OPENING} words whose opening could stand for "
-                "one",
-                where=collection.source or collection.name,
-                mend="add queries.jsonl and qrels/test.tsv, or name judged data with --eval-data",
-            )
         return Task(collection.documents, opened, {}, None)
     split, qrels = choose(collection)
     queries = sample(list(collection.judged(split)), limit, seed, key=lambda query: query.id)
@@ -88,8 +78,10 @@ def make_task(collection: Collection, *, limit: int | None, seed: int) -> Task:
 
 
 def opening(document: Document) -> str:
-    """The first :data:`OPENING` words of a document's text: what stands for a query where none is."""
-    return " ".join(document.text.split()[:OPENING])
+    """What stands for a query where there is none: the first eight words of a document, of a short
+    one the first half."""
+    words = (document.text or document.title).split()
+    return " ".join(words[: max(1, min(8, len(words) // 2))])
 
 
 def rank(task: Task, queries: Vectors, documents: Vectors) -> Rankings:

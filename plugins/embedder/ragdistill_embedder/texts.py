@@ -22,7 +22,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\n\s*\n")
 _MIN_WORDS = 3
 _SPAN_WORDS = (4, 16)
 _SPANS_IN_ALL = 24_000
-_SPANS_PER_DOCUMENT = (2, 24)
+_SPANS_PER_DOCUMENT = 24
 _QUESTION_SHARE = 0.5
 _QUESTION_OPENINGS = (
     "what is",
@@ -98,8 +98,7 @@ def _all_texts(
         yield TrainText(document.content, "passage")
     for text in queries:
         yield TrainText(text, "query")
-    fewest, most = _SPANS_PER_DOCUMENT
-    count = min(max(_SPANS_IN_ALL // len(documents), fewest), most)
+    rate = min(_SPANS_IN_ALL / len(documents), _SPANS_PER_DOCUMENT)
     questions = _QUESTION_SHARE if is_english(documents) else 0.0
     for document in documents:
         if document.title:
@@ -108,6 +107,7 @@ def _all_texts(
             yield TrainText(sentence, "passage")
         # Seeded by the document, so that one more document does not change the others' spans.
         rng = random.Random(f"{seed} {document.id}")
+        count = int(rate) + (rng.random() < rate % 1)
         for span in spans(document.content, count, rng):
             asked = rng.random() < questions
             yield TrainText(as_question(span, rng) if asked else span, "query")
