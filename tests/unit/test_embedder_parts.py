@@ -96,8 +96,8 @@ def test_vectors_equal_those_of_sentence_transformers(encoder: Encoder) -> None:
 def test_batches_keep_to_their_budget_and_lose_nothing(encoder: Encoder) -> None:
     rows = encoder.tokenise(texts(300))
     seen: list[int] = []
-    for places, vectors in encoder.batches(rows):
-        assert vectors.shape == (len(places), encoder.dimensions)
+    for places, answer in encoder.batches(rows):
+        assert answer.vectors.shape == (len(places), encoder.dimensions)
         assert len(places) * max(len(rows[p]) for p in places) <= BATCH_TOKENS["cpu"]
         seen += places
     assert sorted(seen) == list(range(300))

@@ -53,6 +53,29 @@ def test_a_teacher_of_other_dimensions_is_followed_through_a_projection(
     assert kept["weight"].shape == (64, 32)
     losses = [row["held_out"] for row in report["training"]["losses"] if "held_out" in row]
     assert losses[-1] < losses[0]
+    assert report["training"]["token_states"] is False
+
+
+def test_token_states_are_stored_of_what_training_meets_and_vectors_of_everything(
+    tmp_path: Path, data: Path
+) -> None:
+    words = ("--teacher", str(save_tiny(tmp_path / "teacher")), "--student-layers", "2")
+    words += ("--train-tokens", "300", "--batch-tokens", "64", "--json")
+
+    def asked(out: str, *more: str) -> tuple[int, dict[str, int]]:
+        report = json.loads(run(tmp_path, data, *words, *more, out=out).stdout)
+        listed = ["signals", "list", "--store", str(tmp_path / "store"), "--json"]
+        spaces = json.loads(CliRunner().invoke(main, listed).stdout)
+        return report["stages"]["collect"]["items"], {row["kind"]: row["records"] for row in spaces}
+
+    plain = asked("plain", "--method", "similarity", "--stages", "collect")
+    assert list(plain[1]) == ["vector"]
+    assert plain[0] == plain[1]["vector"]
+    items, stored = asked("states", "--stages", "collect")
+    assert stored["vector"] == plain[1]["vector"]  # none is stored twice
+    assert items == stored["windows"]  # their states were not known yet
+    assert 0 < stored["windows"] < stored["vector"] / 2
+    assert asked("again", "--stages", "collect,train") == (0, stored)
 
 
 @pytest.mark.parametrize("wide", [32, 64])
@@ -68,17 +91,17 @@ def test_training_that_was_cut_short_ends_in_the_same_student(
     )
     models = (*models, "--batch-tokens", "64")
     assert run(tmp_path, data, *models, out="calm").exit_code == 0
-    step = training.StoredVectors.__call__
+    step = training.StoredSignals.__call__
     calls = 0
 
-    def cut_short(self: training.StoredVectors, batch: Any) -> dict[str, Any]:
+    def cut_short(self: training.StoredSignals, batch: Any) -> dict[str, Any]:
         nonlocal calls
         calls += 1
         if calls == 12:
             raise KeyboardInterrupt
         return step(self, batch)
 
-    monkeypatch.setattr(training.StoredVectors, "__call__", cut_short)
+    monkeypatch.setattr(training.StoredSignals, "__call__", cut_short)
     assert run(tmp_path, data, *models, out="hard").exit_code == 1
     assert (tmp_path / "hard/checkpoints").is_dir()
     assert run(tmp_path, data, *models, out="hard").exit_code == 0
@@ -123,7 +146,7 @@ def test_the_store_spares_the_teacher_and_holds_its_vectors(
     listed = CliRunner().invoke(
         main, ["signals", "list", "--store", str(tmp_path / "store"), "--json"]
     )
-    space = json.loads(listed.stdout)[0]["id"]
+    space = next(row["id"] for row in json.loads(listed.stdout) if row["kind"] == "vector")
     words = ("signals", "export", space, str(exported), "--store", str(tmp_path / "store"))
     assert CliRunner().invoke(main, words).exit_code == 0
     ours = load_encoder(teacher, "cpu").encode(texts(40))

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragdistill.errors import UserError
 from ragdistill.signals.codecs import VectorCodec
+from ragdistill.signals.export import export
 from ragdistill.signals.shards import key_array, record_batch, schema_of
 from signals_helpers import DIMENSIONS, keys, space
 
@@ -60,3 +62,51 @@ def test_float16_costs_no_more_than_documented(seed: int, dimensions: int) -> No
     kept = codec.decode(batch, np.arange(9)).astype(np.float32)
     assert (np.abs(kept - unit) <= np.maximum(2.0**-11 * np.abs(unit), 2.0**-25)).all()
     assert np.abs(kept @ kept.T - unit @ unit.T).max() <= 2.0**-9.9
+
+
+def ragged(wanted: list[bytes]) -> list[np.ndarray]:
+    """Token states of one to four runs: a function of the key alone."""
+    return [
+        np.random.default_rng(key[0]).normal(size=(1 + key[1] % 4, DIMENSIONS)).astype(np.float16)
+        for key in wanted
+    ]
+
+
+def test_texts_of_unequal_length_come_back_as_they_went(tmp_path: Path) -> None:
+    wanted = keys(range(60))
+    opened = space(tmp_path, kind="windows", dtype="float16")
+    with opened.writer(flush_bytes=2000) as writer:
+        for start in range(0, 60, 7):
+            writer.append(wanted[start : start + 7], ragged(wanted[start : start + 7]))
+    again = space(tmp_path, kind="windows", dtype="float16")
+    order = np.random.default_rng(0).permutation(60)
+    found = again.get([wanted[place] for place in order])
+    for place, states in zip(order, found, strict=True):
+        assert states.dtype == np.float32
+        np.testing.assert_array_equal(states, ragged(wanted)[place])
+    export(again, tmp_path / "states.parquet")
+    told = pq.read_table(tmp_path / "states.parquet").to_pylist()
+    assert {row["key"]: len(row["windows"]) for row in told} == {
+        key: len(states) for key, states in zip(wanted, ragged(wanted), strict=True)
+    }
+    with pytest.raises(UserError, match=r"are no vectors.*parquet"):
+        export(again, tmp_path / "states.npy")
+    assert not again.verify()
+
+
+@pytest.mark.parametrize(
+    ("states", "complaint"),
+    [
+        (np.ones((3, DIMENSIONS + 1)), r"shape \[3, 9\] where \[runs, 8\]"),
+        (np.ones(DIMENSIONS), "shape"),
+        (np.full((1, DIMENSIONS), np.nan), "NaN or infinity"),
+        (np.full((1, DIMENSIONS), 1e6), "does not fit float16"),
+    ],
+)
+def test_what_are_no_token_states_is_refused(
+    tmp_path: Path, states: np.ndarray, complaint: str
+) -> None:
+    opened = space(tmp_path, kind="windows", dtype="float16")
+    with opened.writer() as writer, pytest.raises(UserError, match=complaint):
+        writer.append(keys([1, 2]), [np.ones((2, DIMENSIONS)), states])
+    assert opened.missing(keys([1, 2])) == [0, 1]

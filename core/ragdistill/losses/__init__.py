@@ -7,5 +7,12 @@ couples the texts of a batch and is therefore defined on whole batches only.
 
 from ragdistill.losses.regression import cosine_regression, mse_regression
 from ragdistill.losses.similarity import similarity_kl
+from ragdistill.losses.states import state_regression, window_means
 
-__all__ = ["cosine_regression", "mse_regression", "similarity_kl"]
+__all__ = [
+    "cosine_regression",
+    "mse_regression",
+    "similarity_kl",
+    "state_regression",
+    "window_means",
+]

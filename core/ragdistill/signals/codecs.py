@@ -1,6 +1,6 @@
 """How one kind of teacher signal lies in Arrow columns. The seam for scores, logits and text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class Codec(Protocol):
     def record_bytes(self) -> int:
         """Bytes of one record on disk (typical, where records differ in size), key not counted."""
 
-    def encode(self, values: Values) -> list[pa.Array]:
+    def encode(self, values: Any) -> list[pa.Array]:
         """One array of n items for each column; ``UserError`` where values cannot be stored."""
 
     def empty(self, count: int) -> Values:
@@ -55,19 +55,12 @@ class VectorCodec:
     @classmethod
     def of(cls, fingerprint: Fingerprint) -> "VectorCodec":
         """The codec of a fingerprint of kind ``vector``."""
-        if fingerprint.dtype not in ("float16", "float32"):
-            raise UserError(
-                f"vectors cannot be stored as {fingerprint.dtype!r}", mend="use float16 or float32"
-            )
-        if not fingerprint.dimensions or fingerprint.dimensions < 1:
-            raise UserError(f"vectors of {fingerprint.dimensions} dimensions cannot be stored")
-        return cls(fingerprint.dtype, fingerprint.dimensions)
+        return cls(fingerprint.dtype, _dimensions(fingerprint))
 
     @property
     def columns(self) -> list[pa.Field]:
         """``vector``: fixed_size_list<float16 | float32>[dimensions]."""
-        item = pa.field("item", pa.from_numpy_dtype(self.dtype), nullable=False)
-        return [pa.field("vector", pa.list_(item, self.dimensions), nullable=False)]
+        return [pa.field("vector", _fixed_list(self.dtype, self.dimensions), nullable=False)]
 
     @property
     def record_bytes(self) -> int:
@@ -87,16 +80,7 @@ class VectorCodec:
                 f" where [texts, {self.dimensions}] was announced"
             )
         _refuse_non_finite(vectors)
-        with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(vectors, dtype=self.dtype)
-        if not np.isfinite(stored).all():
-            largest = float(np.abs(vectors).max())
-            raise UserError(
-                f"a component of {largest:.3g} does not fit {self.dtype}",
-                mend="store the signals as float32",
-            )
-        kind = self.columns[0].type
-        return [pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=kind)]
+        return [_fixed_lists(vectors, self.dtype, self.columns[0].type)]
 
     def empty(self, count: int) -> Values:
         """Uninitialised float32 [count, dimensions]."""
@@ -109,6 +93,95 @@ class VectorCodec:
         return vectors
 
 
+@dataclass(frozen=True)
+class WindowCodec:
+    """The mean state of each run of some tokens: a text's signal is [runs, dimensions], float32 in
+    memory, float16 or float32 on disk; texts differ in the number of runs."""
+
+    dtype: str
+    dimensions: int
+    name: str = "windows"
+
+    @classmethod
+    def of(cls, fingerprint: Fingerprint) -> "WindowCodec":
+        """The codec of a fingerprint of kind ``windows``."""
+        return cls(fingerprint.dtype, _dimensions(fingerprint))
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """``windows``: list<fixed_size_list<float16 | float32>[dimensions]>."""
+        run = pa.field("item", _fixed_list(self.dtype, self.dimensions), nullable=False)
+        return [pa.field("windows", pa.list_(run), nullable=False)]
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of a text of four runs on disk, and of the number of its runs."""
+        return 4 * np.dtype(self.dtype).itemsize * self.dimensions + 4
+
+    def encode(self, values: Values | Sequence[Values]) -> list[pa.Array]:
+        """Arrow form of n arrays [runs, dimensions].
+
+        Raises:
+            UserError: another shape, NaN or infinity, or too large for float16.
+        """
+        texts = [np.asarray(value) for value in values]
+        for states in texts:
+            if states.ndim != 2 or states.shape[1] != self.dimensions:
+                raise UserError(
+                    f"the teacher returned states of shape {list(states.shape)}"
+                    f" where [runs, {self.dimensions}] was announced"
+                )
+        flat = np.concatenate([np.empty((0, self.dimensions), np.float32), *texts])
+        _refuse_non_finite(flat)
+        column = self.columns[0].type
+        runs = _fixed_lists(flat, self.dtype, column.value_type)
+        offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        return [pa.ListArray.from_arrays(pa.array(offsets), runs, type=column)]
+
+    def empty(self, count: int) -> Values:
+        """An array of objects [count]."""
+        return np.empty(count, dtype=object)
+
+    def decode(self, batch: pa.RecordBatch, rows: Values) -> Values:
+        """Objects [len(rows)], each float32 [runs, dimensions]."""
+        column = batch.column("windows")
+        offsets = column.offsets.to_numpy()
+        flat = column.values.flatten().to_numpy(zero_copy_only=True)
+        states = flat.reshape(-1, self.dimensions)
+        out = self.empty(len(rows))
+        for place, row in enumerate(rows):
+            out[place] = states[offsets[row] : offsets[row + 1]].astype(np.float32)
+        return out
+
+
+def _dimensions(fingerprint: Fingerprint) -> int:
+    """The dimensions of what is stored, if that can be stored at all."""
+    if fingerprint.dtype not in ("float16", "float32"):
+        raise UserError(
+            f"vectors cannot be stored as {fingerprint.dtype!r}", mend="use float16 or float32"
+        )
+    if not fingerprint.dimensions or fingerprint.dimensions < 1:
+        raise UserError(f"vectors of {fingerprint.dimensions} dimensions cannot be stored")
+    return fingerprint.dimensions
+
+
+def _fixed_list(dtype: str, dimensions: int) -> pa.DataType:
+    item = pa.field("item", pa.from_numpy_dtype(dtype), nullable=False)
+    return pa.list_(item, dimensions)
+
+
+def _fixed_lists(vectors: Values, dtype: str, kind: pa.DataType) -> pa.Array:
+    """Finite vectors [n, d] as Arrow lists of ``dtype``."""
+    with np.errstate(over="ignore"):
+        stored = np.ascontiguousarray(vectors, dtype=dtype)
+    if not np.isfinite(stored).all():
+        raise UserError(
+            f"a component of {float(np.abs(vectors).max()):.3g} does not fit {dtype}",
+            mend="store the signals as float32",
+        )
+    return pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=kind)
+
+
 def _refuse_non_finite(vectors: Values) -> None:
     finite = np.asarray(np.isfinite(vectors).all(axis=1))
     if not finite.all():
@@ -119,7 +192,10 @@ def _refuse_non_finite(vectors: Values) -> None:
         )
 
 
-CODECS: Mapping[str, Callable[[Fingerprint], Codec]] = {"vector": VectorCodec.of}
+CODECS: Mapping[str, Callable[[Fingerprint], Codec]] = {
+    "vector": VectorCodec.of,
+    "windows": WindowCodec.of,
+}
 """Kind of signal to the codec for a fingerprint of that kind."""
 
 

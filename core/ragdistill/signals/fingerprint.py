@@ -34,7 +34,7 @@ class Fingerprint:
     """
 
     kind: str
-    """What is stored: ``vector``. It chooses the codec."""
+    """What is stored: ``vector`` or ``windows``. It chooses the codec."""
     weights: str
     """Digest of the teacher's weights and of the configuration that changes its function."""
     tokenizer: str

@@ -1,13 +1,14 @@
-"""The teacher's vectors of the training texts, kept in the signal store."""
+"""The teacher's vectors and token states of texts, kept in the signal store."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
-from ragdistill.signals.store import SignalStore, Space, Writer
-from ragdistill_embedder.encoder import Encoder, Prompts
+from ragdistill.signals.store import SignalStore, Space
+from ragdistill_embedder.encoder import Answer, Encoder, Prompts
 from ragdistill_embedder.texts import Role, TrainText
 
 WINDOW = 4096
@@ -24,21 +25,28 @@ class Collected:
 
 
 def fingerprints(
-    model: ResolvedModel, prompts: Prompts, *, max_length: int, dimensions: int, dtype: str
+    model: ResolvedModel,
+    prompts: Prompts,
+    *,
+    max_length: int,
+    dimensions: int,
+    dtype: str,
+    window: int | None = None,
 ) -> dict[Role, Fingerprint]:
     """What identifies the teacher's vectors of queries and of passages: one and the same where
-    their prompts are."""
+    their prompts are. With a ``window``, its token states in runs of that many tokens."""
     by_role: Mapping[Role, str] = {"query": prompts.query, "passage": prompts.passage}
     return {
         role: Fingerprint(
-            kind="vector",
+            kind="vector" if window is None else "windows",
             weights=model.weights_digest,
             tokenizer=model.tokenizer_digest,
             prompt=prompt,
-            pooling=model.pooling_digest,
+            pooling=model.pooling_digest if window is None else "",
             max_length=max_length,
             dtype=dtype,
             dimensions=dimensions,
+            parameters={} if window is None else {"window": window},
         )
         for role, prompt in by_role.items()
     }
@@ -57,13 +65,47 @@ def open_spaces(
     return {role: opened[fingerprint.id] for role, fingerprint in prints.items()}
 
 
-def collect(
-    encoder: Encoder,
-    texts: Sequence[TrainText],
-    prompts: Mapping[Role, str],
-    spaces: Mapping[Role, Space],
-) -> Collected:
-    """Ask the teacher for every text whose vector is not stored yet.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Texts, and what is to be stored of them."""
+
+    texts: Sequence[TrainText]
+    spaces: Mapping[Role, Space]
+    """Of their vectors."""
+    windows: Mapping[Role, Space] | None = None
+    """Of their token states, if those are wanted, too."""
+    window: int | None = None
+    """Tokens of a run of those."""
+
+    def of(self, role: Role) -> list[str]:
+        """The texts of one role."""
+        return [item.text for item in self.texts if item.role == role]
+
+    def missing(self, role: Role, texts: Sequence[str]) -> list[int]:
+        """Places of the texts of which something is not stored yet."""
+        keys = [text_key(text) for text in texts]
+        found = set(self.spaces[role].missing(keys))
+        if self.windows is not None:
+            found |= set(self.windows[role].missing(keys))
+        return sorted(found)
+
+    def unasked(self) -> list[TrainText]:
+        """The texts of which something is not stored yet."""
+        found = []
+        for role in ("query", "passage"):
+            mine = self.of(role)
+            found += [TrainText(mine[place], role) for place in self.missing(role, mine)]
+        return found
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes that a text takes in the store, about."""
+        parts = [self.spaces, *([self.windows] if self.windows else [])]
+        return sum(part["passage"].record_bytes for part in parts)
+
+
+def collect(encoder: Encoder, wishes: Sequence[Wish], prompts: Mapping[Role, str]) -> Collected:
+    """Ask the teacher for everything that is not stored yet.
 
     Each batch is stored as soon as it is answered, so that a killed collection loses at most the
     batch that the teacher was working on. Memory is bounded by :data:`WINDOW` texts.
@@ -72,33 +114,55 @@ def collect(
         UserError: the teacher returned NaN or infinity; the store cannot be written.
     """
     asked = tokens = 0
-    with track("teacher", len(texts)) as advance:
-        for role in ("query", "passage"):
-            mine = [item.text for item in texts if item.role == role]
-            space = spaces[role]
-            with space.writer() as writer:
-                for start in range(0, len(mine), WINDOW):
-                    window = mine[start : start + WINDOW]
-                    missing = space.missing([text_key(text) for text in window])
-                    advance(len(window) - len(missing), 0)
-                    wanted = [window[place] for place in missing]
-                    asked += len(wanted)
-                    tokens += _ask(encoder, wanted, prompts[role], writer, advance)
+    with track("teacher", sum(len(wish.texts) for wish in wishes)) as advance:
+        for wish in wishes:
+            for role in ("query", "passage"):
+                mine = wish.of(role)
+                with ExitStack() as stack:
+                    take = _taker(wish, role, stack)
+                    for start in range(0, len(mine), WINDOW):
+                        window = mine[start : start + WINDOW]
+                        missing = wish.missing(role, window)
+                        advance(len(window) - len(missing), 0)
+                        todo = [window[place] for place in missing]
+                        asked += len(todo)
+                        tokens += _ask(encoder, todo, prompts[role], wish.window, take, advance)
     return Collected(asked, tokens)
+
+
+Take = Callable[[Sequence[bytes], Answer], None]
+
+
+def _taker(wish: Wish, role: Role, stack: ExitStack) -> Take:
+    """What stores an answer. Token states go first: a text whose vector is stored has them."""
+    space = wish.spaces[role]
+    vectors = stack.enter_context(space.writer())
+    windows = stack.enter_context(wish.windows[role].writer()) if wish.windows else None
+
+    def take(keys: Sequence[bytes], answer: Answer) -> None:
+        if windows is None:
+            vectors.append(keys, answer.vectors)
+            return
+        windows.append(keys, answer.windows)
+        fresh = space.missing(keys)  # of some, the vector may be there from an earlier run
+        vectors.append([keys[place] for place in fresh], answer.vectors[fresh])
+
+    return take
 
 
 def _ask(
     encoder: Encoder,
     texts: Sequence[str],
     prompt: str,
-    writer: Writer,
+    window: int | None,
+    take: Take,
     advance: Callable[[int, int], None],
 ) -> int:
-    """Ask for one window, and store each batch as it comes; returns the teacher's tokens."""
+    """Ask for some texts, and store each batch as it comes; returns the teacher's tokens."""
     rows = encoder.tokenise(texts, prompt)
     total = 0
-    for places, vectors in encoder.batches(rows, prompt):
-        writer.append([text_key(texts[place]) for place in places], vectors)
+    for places, answer in encoder.batches(rows, prompt, window=window):
+        take([text_key(texts[place]) for place in places], answer)
         tokens = sum(len(rows[place]) for place in places)
         total += tokens
         advance(len(places), tokens)

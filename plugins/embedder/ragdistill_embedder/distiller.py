@@ -1,7 +1,7 @@
 """The embedder's four stages: this file only hands things from one to the next."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from torch import nn
 from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.metrics import retrieval
-from ragdistill.signals.fingerprint import text_key
+from ragdistill.signals.store import Space
 from ragdistill_embedder import exporting, student, training
+from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.describe import describe_data, describe_model, describe_student
 from ragdistill_embedder.encoder import Encoder, load_encoder
+from ragdistill_embedder.lesson import Recipe, in_order, make_lesson, token_lengths, tokenised
 from ragdistill_embedder.setup import Setup
-from ragdistill_embedder.texts import TrainText
+from ragdistill_embedder.texts import Role, TrainText
 
-HELD_OUT = 0.05
-"""Share of the training texts that only the held-out loss sees."""
 DEFAULT_GATE = 0.93
 """What the verdict asks for when no --gate is given: the usual go-ahead of the field."""
 _PROBE = 64
@@ -31,6 +31,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     similarity_weight = 0.0
     """Weight of the similarity loss beside the regression; each method has its own."""
+    state_weight = 0.0
+    """Weight of the regression onto the teacher's token states."""
 
     @cached_property
     def setup(self) -> Setup:
@@ -47,7 +49,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup = self.setup
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
-        _ = setup.base, setup.task, setup.texts, setup.spaces
+        _ = setup.base, setup.task, setup.texts, setup.spaces, self._windows
         self._new_student()
         return {
             "teacher": setup.teacher.weights_digest,
@@ -74,10 +76,41 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         }
         return left.get(stage, ())
 
+    @property
+    def _windows(self) -> Mapping[Role, Space] | None:
+        return self.setup.windows if self.state_weight else None
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        config = self.config
+        return Recipe(
+            epochs=config.epochs,
+            max_tokens=config.train_tokens,
+            batch_tokens=config.batch_tokens,
+            lr=config.lr,
+            seed=config.seed,
+            similarity_weight=self.similarity_weight,
+            state_weight=self.state_weight,
+        )
+
+    @cached_property
+    def _wishes(self) -> tuple[Wish, ...]:
+        """All that the teacher has to be asked for: token states only of what training meets."""
+        setup, everything = self.setup, self.setup.wanted()
+        if self._windows is None:
+            return (setup.wish(everything),)
+        texts, count = in_order(setup.texts, self.config.seed)
+        lengths = token_lengths(setup.encoder, texts, setup.by_role)
+        studied = make_lesson(texts, count, lengths, self._recipe).studied()
+        return (
+            setup.wish([item for item in everything if item in studied], states=True),
+            setup.wish([item for item in everything if item not in studied]),
+        )
+
     def plan(self) -> Plan:
         """Texts still to be asked for, and what a sample of them takes on this machine."""
         setup, config = self.setup, self.config
-        todo = self._unasked()
+        todo = [item for wish in self._wishes for item in wish.unasked()]
         tokens, everything = self._count_tokens(todo), self._count_tokens(setup.texts)
         trained = min(config.train_tokens, round(config.epochs * everything))
         layers = f" with layers {config.student_layers}" if config.student_layers else ""
@@ -91,22 +124,14 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             ),
             items=len(todo),
             tokens=tokens,
-            store_bytes=len(todo) * setup.spaces["passage"].record_bytes,
+            store_bytes=sum(len(wish.unasked()) * wish.record_bytes for wish in self._wishes),
             # A step of training is a forward and, at twice its cost, a backward pass.
             seconds=seconds * (tokens + 3 * trained * self._share_of_layers()),
             usd=0.0,
         )
 
-    def _unasked(self) -> list[TrainText]:
-        found: list[TrainText] = []
-        for role, space in self.setup.spaces.items():
-            mine = [item for item in self.setup.wanted() if item.role == role]
-            missing = space.missing([text_key(item.text) for item in mine])
-            found += [mine[place] for place in missing]
-        return found
-
-    def _count_tokens(self, texts: list[TrainText]) -> int:
-        return sum(map(len, self.setup.encoder.tokenise([item.text for item in texts])))
+    def _count_tokens(self, texts: Sequence[TrainText]) -> int:
+        return sum(token_lengths(self.setup.encoder, texts, self.setup.by_role))
 
     def _seconds_per_token(self, texts: list[TrainText]) -> float:
         probe = sample(texts, _PROBE, self.config.seed, key=lambda item: item.text)
@@ -123,40 +148,26 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     def collect(self) -> Section:
         """The teacher's vectors of training texts, evaluation documents and queries."""
-        asked = self.setup.collect(self.setup.wanted())
+        asked = self.setup.collect(*self._wishes)
         return {"items": asked.texts, "tokens": asked.tokens}
 
     def train(self) -> Section:
         """The student, left in ``student/``."""
-        setup, config = self.setup, self.config
+        setup, config, recipe = self.setup, self.config, self._recipe
         # Whatever was pruned or damaged since it was collected is asked for again, and only that.
-        setup.collect(setup.texts)
-        count = max(1, round(HELD_OUT * len(setup.texts)))
-        held_out = sample(setup.texts, count, config.seed, key=lambda item: item.text)
-        apart = set(held_out)
+        setup.collect(*self._wishes)
         learner = self._new_student()
         head = student.projection(learner.dimensions, setup.encoder.dimensions, config.seed)
-        result = training.fit(
-            learner,
-            head,
-            [item for item in setup.texts if item not in apart],
-            held_out,
-            setup,
-            training.Recipe(
-                epochs=config.epochs,
-                max_tokens=config.train_tokens,
-                batch_tokens=config.batch_tokens,
-                lr=config.lr,
-                seed=config.seed,
-                similarity_weight=self.similarity_weight,
-            ),
-            self.folder / "checkpoints",
-        )
+        texts, count = in_order(setup.texts, config.seed)
+        rows = tokenised(learner, texts, setup.by_role)
+        lesson = make_lesson(texts, count, [len(row) for row in rows], recipe)
+        signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows)
+        result = training.fit(learner, head, lesson, signals, recipe, self.folder / "checkpoints")
         self._save(learner.model, head)
         return {
             "items": result.pop("items"),
             "tokens": result.pop("tokens"),
-            "training": result,
+            "training": {**result, "token_states": self._windows is not None},
         }
 
     def _new_student(self) -> Encoder:
@@ -178,7 +189,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def evaluate(self) -> Section:
         """Quality of teacher and student, the leakage audit, and the rankings."""
         setup, task = self.setup, self.setup.task
-        setup.collect(setup.evaluation_texts())
+        setup.collect(setup.wish(setup.evaluation_texts()))
         teacher = retrieval.rank(
             task,
             setup.stored(task.query_texts, "query"),
@@ -225,3 +236,10 @@ class Similarity(EmbedderDistiller):
     """Regression, and the similarities within a batch follow the teacher's."""
 
     similarity_weight = 0.03
+
+
+class States(Similarity):
+    """Both, and the token states follow the teacher's where the student is made of its layers; any
+    other student is taught by the two alone."""
+
+    state_weight = 2.0

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
 from ragdistill.errors import UserError
+from ragdistill.losses import window_means
 
 Rows = list[list[int]]
 """Token ids of each text, special tokens included, cut at the model's maximum length."""
@@ -29,6 +30,16 @@ class Prompts:
 
     query: str = ""
     passage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of the texts of one batch."""
+
+    vectors: NDArray[np.float32]
+    """``[b, d]``, as the model gives them."""
+    windows: list[NDArray[np.float32]]
+    """``[runs, h]`` for each text: the mean state of each run of tokens; none if not asked for."""
 
 
 class Encoder:
@@ -86,19 +97,26 @@ class Encoder:
         return len(row) - (row[-1] in self.tokenizer.all_special_ids)
 
     @torch.inference_mode()
-    def forward(self, rows: Rows, prompt: str = "") -> NDArray[np.float32]:
-        """Vectors ``[b, d]`` of one batch, as the model gives them."""
-        vectors: Tensor = self.model(self.features(rows, prompt))["sentence_embedding"]
-        array: NDArray[np.float32] = vectors.float().cpu().numpy()
-        return array
+    def forward(self, rows: Rows, prompt: str = "", *, window: int | None = None) -> Answer:
+        """What the model says of one batch; token states too, where a ``window`` is given."""
+        features = self.features(rows, prompt)
+        mask = features["attention_mask"]
+        said = self.model(features)
+        vectors = _array(said["sentence_embedding"])
+        if window is None:
+            return Answer(vectors, [])
+        means, counts = window_means(said["token_embeddings"].float(), mask, window)
+        runs = (counts > 0).sum(dim=1).tolist()
+        states = _array(means)
+        return Answer(vectors, [states[place, :count] for place, count in enumerate(runs)])
 
     def batches(
-        self, rows: Rows, prompt: str = ""
-    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-        """``(places in rows, vectors [b, d])`` until every row has had its turn."""
+        self, rows: Rows, prompt: str = "", *, window: int | None = None
+    ) -> Iterator[tuple[list[int], Answer]]:
+        """``(places in rows, what the model says of them)`` until every row has had its turn."""
         lengths = [len(row) for row in rows]
         for batch in token_budget_batches(lengths, BATCH_TOKENS[self.model.device.type]):
-            yield batch, self.forward([rows[place] for place in batch], prompt)
+            yield batch, self.forward([rows[place] for place in batch], prompt, window=window)
 
     def encode(
         self,
@@ -110,12 +128,17 @@ class Encoder:
         """Unit vectors ``[n, d]`` of ``texts``, in their order."""
         rows = self.tokenise(texts, prompt)
         out = np.empty((len(rows), self.dimensions), dtype=np.float32)
-        for places, vectors in self.batches(rows, prompt):
-            out[places] = vectors
+        for places, answer in self.batches(rows, prompt):
+            out[places] = answer.vectors
             if advance is not None:
                 advance(len(places), sum(len(rows[place]) for place in places))
         out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return out
+
+
+def _array(values: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.float().cpu().numpy()
+    return array
 
 
 def load_encoder(path: Path, device: str, *, max_length: int | None = None) -> Encoder:

@@ -10,6 +10,12 @@ from ragdistill_embedder.config import EmbedderConfig
 
 METHODS = [
     Method(
+        name="embedder/states",
+        summary="similarity plus the teacher's token states, where the student is made of its layers",
+        target="ragdistill_embedder.distiller:States",
+        paper="https://arxiv.org/abs/1909.10351",
+    ),
+    Method(
         name="embedder/similarity",
         summary="cosine regression plus the similarities within each batch",
         target="ragdistill_embedder.distiller:Similarity",
@@ -26,7 +32,7 @@ METHODS = [
 
 @hookimpl
 def ragdistill_methods() -> list[Method]:
-    """Regression, alone and with similarities."""
+    """Regression, alone, with similarities, and with token states."""
     return METHODS
 
 
@@ -43,7 +49,7 @@ def ragdistill_commands(cli: click.Group) -> None:
         component(
             "embedder",
             EmbedderConfig,
-            method="similarity",
+            method="states",
             help="Distil a sentence embedder.\n\nThe student learns, from the text of --data alone, "
             "to place texts as the teacher does. Finished stages are not done twice.",
         )

@@ -1,5 +1,6 @@
 """What the embedder's stages stand on: each thing is read once, and only when it is needed."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,9 +15,10 @@ from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
-from ragdistill_embedder import collecting
+from ragdistill_embedder import collecting, training
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.encoder import Encoder, Prompts, load_encoder
+from ragdistill_embedder.student import states_of
 from ragdistill_embedder.texts import Role, TrainText, training_texts
 
 
@@ -111,12 +113,24 @@ class Setup:
     @cached_property
     def spaces(self) -> dict[Role, Space]:
         """Where the teacher's vectors are stored."""
+        return self._spaces(self.encoder.dimensions, None)
+
+    @cached_property
+    def windows(self) -> dict[Role, Space] | None:
+        """Where its token states are stored; None unless the student is made of its layers, for
+        only then are the student's tokens and states known to be of the same kind."""
+        if self.base.weights_digest != self.teacher.weights_digest:
+            return None
+        return self._spaces(states_of(self.encoder.model), training.WINDOW_TOKENS)
+
+    def _spaces(self, dimensions: int, window: int | None) -> dict[Role, Space]:
         prints = collecting.fingerprints(
             self.teacher,
             self.prompts,
             max_length=self.encoder.max_length,
-            dimensions=self.encoder.dimensions,
+            dimensions=dimensions,
             dtype=self._config.store_dtype,
+            window=window,
         )
         return collecting.open_spaces(
             SignalStore(self._config.store or default_address()),
@@ -143,9 +157,15 @@ class Setup:
         """All that the teacher has to be asked about, each text once."""
         return list(dict.fromkeys([*self.texts, *self.evaluation_texts()]))
 
-    def collect(self, texts: list[TrainText]) -> collecting.Collected:
-        """Ask the teacher for what is not stored yet of ``texts``."""
-        return collecting.collect(self.encoder, texts, self.by_role, self.spaces)
+    def wish(self, texts: Sequence[TrainText], *, states: bool = False) -> collecting.Wish:
+        """Vectors of ``texts``, and token ``states`` too."""
+        if states:
+            return collecting.Wish(texts, self.spaces, self.windows, training.WINDOW_TOKENS)
+        return collecting.Wish(texts, self.spaces)
+
+    def collect(self, *wishes: collecting.Wish) -> collecting.Collected:
+        """Ask the teacher for what is not stored yet."""
+        return collecting.collect(self.encoder, wishes, self.by_role)
 
     def stored(self, texts: list[str], role: Role) -> Vectors:
         """The teacher's unit vectors ``[n, d]`` from the store."""

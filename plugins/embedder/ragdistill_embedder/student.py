@@ -49,6 +49,11 @@ def transformer_of(model: SentenceTransformer) -> Transformer:
     )
 
 
+def states_of(model: SentenceTransformer) -> int:
+    """Dimensions of a token's last state."""
+    return int(transformer_of(model).get_embedding_dimension())
+
+
 def layers_of(model: SentenceTransformer) -> nn.ModuleList:
     """The transformer layers of a sentence-transformers model."""
     return layer_list(transformer_of(model).auto_model)

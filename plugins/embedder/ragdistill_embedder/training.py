@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
@@ -15,6 +15,7 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -25,14 +26,15 @@ from transformers import (
     set_seed,
 )
 
-from ragdistill.losses import cosine_regression, similarity_kl
+from ragdistill.losses import cosine_regression, similarity_kl, state_regression, window_means
 from ragdistill.progress import Advance, track
+from ragdistill.signals.codecs import Values
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import Space
 from ragdistill.training.checkpoints import MarkComplete, last_complete
-from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
+from ragdistill.training.schedule import Schedule
 from ragdistill_embedder.encoder import Encoder, Rows
-from ragdistill_embedder.setup import Setup
+from ragdistill_embedder.lesson import Lesson, Recipe
 from ragdistill_embedder.student import freeze_words, without_dropout
 from ragdistill_embedder.texts import Role, TrainText
 
@@ -40,28 +42,17 @@ CHECKS = 10
 """How often in a run the held-out loss is taken and a checkpoint is written."""
 PATIENCE = 3
 """Checks without improvement after which training stops."""
+WINDOW_TOKENS = 8
+"""Tokens whose states are kept as one mean. Their mean teaches as well as they do one by one, in an
+eighth of the space (benchmarks/LOG.md)."""
+WINDOWS = "windows"
 PROJECTION = "projection.safetensors"
 _COLUMN = "text"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How the student is fitted."""
-
-    epochs: float
-    max_tokens: int
-    batch_tokens: int
-    lr: float
-    seed: int
-    similarity_weight: float
-    temperature: float = 0.05
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    clip: float = 1.0
-
-
 class EmbeddingLoss(nn.Module):
-    """Regression onto the teacher's vector plus the distribution of similarities in the batch."""
+    """Regression onto the teacher's vector, plus the distribution of similarities in the batch, plus
+    regression onto the teacher's token states where the batch has them."""
 
     def __init__(
         self,
@@ -72,59 +63,77 @@ class EmbeddingLoss(nn.Module):
         super().__init__()
         self.model = model
         self.projection = projection
-        self.similarity_weight = recipe.similarity_weight
-        self.temperature = recipe.temperature
+        self.recipe = recipe
 
     def forward(self, features: Sequence[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
-        """``features``: one dictionary of ``[b, l]`` inputs; ``labels``: teacher ``[b, d_t]``."""
-        student = self.model(features[0])["sentence_embedding"]
+        """``features``: one dictionary of ``[b, l]`` inputs, and ``windows`` ``[b, w, h]`` where the
+        teacher's token states are followed; ``labels``: teacher ``[b, d_t]``."""
+        inputs, recipe = dict(features[0]), self.recipe
+        states = inputs.pop(WINDOWS, None)
+        mask = inputs["attention_mask"]
+        said = self.model(inputs)
+        student = said["sentence_embedding"]
         matrix = None if self.projection is None else self.projection.weight
         losses = {"regression": cosine_regression(student, labels, matrix)}
-        if self.similarity_weight:
-            kl = similarity_kl(student, labels, self.temperature)
-            losses["similarity"] = self.similarity_weight * kl
+        if recipe.similarity_weight:
+            kl = similarity_kl(student, labels, recipe.temperature)
+            losses["similarity"] = recipe.similarity_weight * kl
+        if states is not None:
+            means, counts = window_means(said["token_embeddings"], mask, WINDOW_TOKENS)
+            losses["states"] = recipe.state_weight * state_regression(means, states, counts)
         return losses
 
 
-class StoredVectors:
-    """Texts as token ids, and where the store has the teacher's vector of each.
+class StoredSignals:
+    """Texts as token ids, and where the store has what the teacher said of each.
 
-    As a collator it makes a batch: padded inputs and vectors, read from the mapped shards only
-    when their batch comes.
+    As a collator it makes a batch: padded inputs, vectors and token states, read from the mapped
+    shards only when their batch comes.
     """
 
     # Read by sentence-transformers' trainer from every collator.
     valid_label_columns = ("label",)
 
     def __init__(
-        self, texts: Sequence[TrainText], rows: Rows, encoder: Encoder, spaces: Mapping[Role, Space]
+        self,
+        texts: Sequence[TrainText],
+        rows: Rows,
+        encoder: Encoder,
+        spaces: Mapping[Role, Space],
+        windows: Mapping[Role, Space] | None,
     ) -> None:
         self._roles: list[Role] = [item.role for item in texts]
         self._keys = [text_key(item.text) for item in texts]
         self._rows = rows
         self._encoder = encoder
         self._spaces = spaces
+        self._windows = windows
 
     def __call__(self, batch: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         """``{"text_input_ids": [b, l], ..., "label": [b, d_t]}`` of rows ``{"text": place}``."""
         places = [row[_COLUMN] for row in batch]
         features = self._encoder.features([self._rows[place] for place in places])
         made: dict[str, Any] = {f"{_COLUMN}_{key}": value for key, value in features.items()}
-        made["label"] = self._vectors(places)
+        made["label"] = torch.from_numpy(np.stack(self._stored(self._spaces, places)))
+        if self._windows is not None:
+            states = [torch.from_numpy(item) for item in self._stored(self._windows, places)]
+            made[f"{_COLUMN}_{WINDOWS}"] = pad_sequence(states, batch_first=True)
         return made
 
-    def _vectors(self, places: Sequence[int]) -> Tensor:
+    def tokens(self, places: Sequence[int]) -> int:
+        """Tokens of a batch, padding not counted."""
+        return sum(len(self._rows[place]) for place in places)
+
+    def _stored(self, spaces: Mapping[Role, Space], places: Sequence[int]) -> list[Values]:
+        """What the store has of each place, from the space of its role."""
         by_role: dict[Role, list[int]] = {}
         for slot, place in enumerate(places):
             by_role.setdefault(self._roles[place], []).append(slot)
-        found: Tensor | None = None
+        found: dict[int, Values] = {}
         for role, slots in by_role.items():
-            got = torch.from_numpy(self._spaces[role].get([self._keys[places[s]] for s in slots]))
-            if found is None:
-                found = torch.empty(len(places), got.shape[1])
-            found[slots] = got
-        assert found is not None  # a batch has at least one text
-        return found
+            got = spaces[role].get([self._keys[places[slot]] for slot in slots])
+            found.update(zip(slots, got, strict=True))
+        return [found[slot] for slot in range(len(places))]
 
 
 class ScheduledTrainer(SentenceTransformerTrainer):  # type: ignore[misc,unused-ignore]
@@ -189,9 +198,8 @@ class Bar(TrainerCallback):  # type: ignore[misc,unused-ignore]
 def fit(
     student: Encoder,
     projection: nn.Linear | None,
-    texts: Sequence[TrainText],
-    held_out: Sequence[TrainText],
-    setup: Setup,
+    lesson: Lesson,
+    collator: StoredSignals,
     recipe: Recipe,
     folder: Path,
 ) -> dict[str, Any]:
@@ -203,21 +211,18 @@ def fit(
     set_seed(recipe.seed)
     without_dropout(student.model)
     freeze_words(student.model)
-    everything = [*texts, *held_out]
-    rows = _tokenise(student, everything, setup.by_role)
-    lengths = [len(row) for row in rows]
-    count = len(texts)
-    train, check = _schedules(lengths, count, recipe)
-    tokens = [sum(lengths[place] for place in batch) for batch in train]
-    with track("student", len(train)) as advance:
+    steps, items = len(lesson.train), len(lesson.texts)
+    tokens = [collator.tokens(batch) for batch in lesson.train]
+    with track("student", steps) as advance:
         trainer = ScheduledTrainer(
-            schedules=(train, check),
+            schedules=(lesson.train, lesson.check),
             projection=projection,
             model=student.model,
-            args=_arguments(recipe, len(train), folder, student.model.device.type),
-            train_dataset=Dataset.from_dict({_COLUMN: range(count)}),
-            eval_dataset=Dataset.from_dict({_COLUMN: range(count, len(everything))}),
-            data_collator=StoredVectors(everything, rows, student, setup.spaces),
+            args=_arguments(recipe, steps, folder, student.model.device.type),
+            # Of both sets the schedules name places in the whole.
+            train_dataset=Dataset.from_dict({_COLUMN: range(items)}),
+            eval_dataset=Dataset.from_dict({_COLUMN: range(items)}),
+            data_collator=collator,
             loss=EmbeddingLoss(student.model, projection, recipe),
             callbacks=[MarkComplete(), Bar(advance, tokens), EarlyStoppingCallback(PATIENCE)],
         )
@@ -226,41 +231,19 @@ def fit(
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     done = int(trainer.state.global_step)
     summary = {
-        "items": count,
+        "items": lesson.count,
         "tokens": sum(tokens[:done]),
         "steps": done,
-        "held_out_items": len(held_out),
+        "held_out_items": items - lesson.count,
         "losses": _losses(trainer.state.log_history),
     }
     shutil.rmtree(folder, ignore_errors=True)
     return summary
 
 
-def _schedules(lengths: Sequence[int], count: int, recipe: Recipe) -> tuple[Schedule, Schedule]:
-    """Of the first ``count`` texts, which train, and of those after them, which are held out."""
-    train = training_schedule(
-        lengths[:count],
-        epochs=recipe.epochs,
-        max_tokens=recipe.max_tokens,
-        batch_tokens=recipe.batch_tokens,
-        seed=recipe.seed,
-    )
-    return train, evaluation_schedule(lengths[count:], 2 * recipe.batch_tokens)
-
-
 def save_projection(projection: nn.Linear, folder: Path) -> None:
     """Write the map from the student's space into the teacher's, ``weight [d_t, d_s]``."""
     save_model(projection, str(folder / PROJECTION))
-
-
-def _tokenise(student: Encoder, texts: Sequence[TrainText], prompts: Mapping[Role, str]) -> Rows:
-    rows: Rows = [[] for _ in texts]
-    for role in ("query", "passage"):
-        places = [place for place, item in enumerate(texts) if item.role == role]
-        made = student.tokenise([texts[place].text for place in places], prompts[role])
-        for place, row in zip(places, made, strict=True):
-            rows[place] = row
-    return rows
 
 
 def _arguments(
