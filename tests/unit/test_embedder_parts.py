@@ -1,5 +1,6 @@
 """The pieces of the embedder: what it learns from, how it encodes, what a student is."""
 
+import copy
 import random
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_batches_keep_to_their_budget_and_lose_nothing(encoder: Encoder) -> None
 
 
 def test_a_student_keeps_the_layers_it_was_told_to(encoder: Encoder) -> None:
-    student = make_student(encoder, "0,3", Prompts(query="q: ", passage="p: "))
+    student = make_student(copy.deepcopy(encoder), "0,3", Prompts(query="q: ", passage="p: "))
     kept, whole = layers_of(student), layers_of(encoder.model)
     assert len(kept) == 2
     assert len(whole) == 4
@@ -118,7 +119,7 @@ def test_a_student_keeps_the_layers_it_was_told_to(encoder: Encoder) -> None:
 def test_the_student_that_was_saved_is_the_student_that_is_loaded(
     encoder: Encoder, tmp_path: Path
 ) -> None:
-    student = Encoder(make_student(encoder, "2", Prompts(query="q: ")))
+    student = Encoder(make_student(copy.deepcopy(encoder), "2", Prompts(query="q: ")))
     student.model.save_pretrained(str(tmp_path), create_model_card=False)
     loaded = load_encoder(tmp_path, "cpu")
     assert np.array_equal(student.encode(texts(5)), loaded.encode(texts(5)))
@@ -126,7 +127,7 @@ def test_the_student_that_was_saved_is_the_student_that_is_loaded(
 
 
 def test_words_are_frozen_and_dropout_is_off(encoder: Encoder) -> None:
-    student = make_student(encoder, "2", Prompts())
+    student = make_student(copy.deepcopy(encoder), "2", Prompts())
     freeze_words(student)
     without_dropout(student)
     frozen = [name for name, p in student.named_parameters() if not p.requires_grad]

@@ -29,7 +29,7 @@ def export(folder: Path, outlier: float = 1.0) -> Path:
         for layer in model[0].model.encoder.layer:
             layer.intermediate.dense.weight[0] *= outlier
             layer.output.dense.weight[:, 0] /= outlier
-    export_embedder(model, folder / "onnx")
+    export_embedder(model, folder / "onnx", source_digest="ab")
     return folder / "onnx"
 
 

@@ -7,7 +7,6 @@ the rest (skip connections, LayerNorm, bias and GELU) when it loads the graph.
 """
 
 import copy
-import hashlib
 import json
 import logging
 import warnings
@@ -66,7 +65,9 @@ class EmbedderGraph(nn.Module):
         return hidden, features["sentence_embedding"]
 
 
-def export_embedder(model: SentenceTransformer, folder: Path) -> EmbedderRecord:
+def export_embedder(
+    model: SentenceTransformer, folder: Path, *, source_digest: str
+) -> EmbedderRecord:
     """Write ``model`` as fp32 ONNX into ``folder``, which Optimum and ``OnnxEmbedder`` load.
 
     The graph takes int64 ``input_ids``, ``attention_mask`` and, where the tokenizer makes them,
@@ -77,7 +78,7 @@ def export_embedder(model: SentenceTransformer, folder: Path) -> EmbedderRecord:
     Raises:
         UserError: a module, pooling or architecture that cannot be exported.
     """
-    record = _describe(model)
+    record = _describe(model, source_digest)
     graph = EmbedderGraph(copy.deepcopy(list(model))).cpu().float().eval()
     names = _input_names(model)
     with atomic_folder(folder) as temporary:
@@ -88,17 +89,7 @@ def export_embedder(model: SentenceTransformer, folder: Path) -> EmbedderRecord:
     return record
 
 
-def weights_digest(model: nn.Module) -> str:
-    """Hexadecimal SHA-256 over the name, dtype, shape and bytes of every tensor of the state."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().reshape(-1).contiguous()
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _describe(model: SentenceTransformer) -> EmbedderRecord:
+def _describe(model: SentenceTransformer, source_digest: str) -> EmbedderRecord:
     """Check that every module is one the graph can hold; say how to run it."""
     encoder: Any = model[0]
     kinds = [type(module).__name__ for module in model]
@@ -115,7 +106,7 @@ def _describe(model: SentenceTransformer) -> EmbedderRecord:
         lower_case=bool(encoder.do_lower_case),
         normalised=kinds[-1] == "Normalize",
         pooling=_pooling(model[1]),
-        source_digest=weights_digest(model),
+        source_digest=source_digest,
         prompts={name: prompt for name, prompt in model.prompts.items() if prompt},
     )
 

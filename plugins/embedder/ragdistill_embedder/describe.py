@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from ragdistill.data.leakage import audit
+from ragdistill.models.digest import digests
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.setup import Setup
-from ragdistill_embedder.student import parameters, student_digest
+from ragdistill_embedder.student import parameters
 
 _USAGE = """
 from sentence_transformers import SentenceTransformer
@@ -42,7 +43,7 @@ def describe_student(
     """The report's entry of the student: its licence is that of the weights it began with."""
     return {
         "name": name,
-        "digest": student_digest(folder),
+        "digest": digests(folder).weights,
         "base": base.name,
         "base_model": base.alias.hub if base.alias else None,
         "library": "sentence-transformers",

@@ -13,13 +13,14 @@ from ragdistill.data.sampling import sample
 from ragdistill.export import faiss_index
 from ragdistill.export.gates import FP32, INT8, GateResult, Limits, check, with_fallback
 from ragdistill.export.int8 import ladder
-from ragdistill.export.onnx import export_embedder, weights_digest
+from ragdistill.export.onnx import export_embedder
 from ragdistill.export.runtime import OnnxEmbedder
 from ragdistill.files import atomic_path, folder_bytes
 from ragdistill.metrics import trec
 from ragdistill.metrics.latency import profile_many
 from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_rankings
 from ragdistill.metrics.trec import Rankings
+from ragdistill.models.digest import digests
 from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.texts import Role
 
@@ -71,11 +72,11 @@ def export_all(
     kept = kept_vectors(folder)
     bench = Bench(folder, task, prompts, seed, kept, rank(task, kept.queries, kept.documents))
     full, small = folder / "export/onnx", folder / "export/onnx-int8"
-    export_embedder(learner.model, full)
+    digest = digests(folder / "student").weights
+    export_embedder(learner.model, full, source_digest=digest)
     fp32 = bench.measure(full, FP32)
     outcome = with_fallback(ladder(full, small), lambda path: bench.measure(path, INT8))
     ids = [document.id for document in task.documents]
-    digest = weights_digest(learner.model)
     faiss_index.write(kept.documents, ids, folder / "export/faiss", encoder_digest=digest)
     return {
         "exports": {

@@ -1,8 +1,5 @@
 """The student before it has learnt anything."""
 
-import copy
-from pathlib import Path
-
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules.transformer import Transformer
@@ -10,18 +7,17 @@ from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 from torch import nn
 
 from ragdistill.errors import UserError
-from ragdistill.files import sha256_file
 from ragdistill.training.pruning import choose_layers, keep_layers, layer_list
 from ragdistill_embedder.encoder import Encoder, Prompts
 
 
 def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> SentenceTransformer:
-    """A copy of ``base`` with the layers that ``layers`` names, and the teacher's prompts.
+    """``base`` itself, left with the layers that ``layers`` names and given the teacher's prompts.
 
     Raises:
         UserError: layers out of range, or an architecture whose layers cannot be left out.
     """
-    student: SentenceTransformer = copy.deepcopy(base.model)
+    student = base.model
     if layers is not None:
         transformer = transformer_of(student).auto_model
         keep_layers(transformer, choose_layers(layers, len(layers_of(student))))
@@ -92,8 +88,3 @@ def projection(student: int, teacher: int, seed: int) -> nn.Linear | None:
 def parameters(model: nn.Module) -> int:
     """Number of weights."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def student_digest(folder: Path) -> str:
-    """SHA-256 of the student's weights file."""
-    return sha256_file(folder / "model.safetensors")
