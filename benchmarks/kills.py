@@ -75,14 +75,17 @@ def _child(teacher: Path, corpus: Path, home: Path) -> None:
         os.dup2(os.open(home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     forward, append = Encoder.forward, Writer.append
 
-    def noting_forward(self: Encoder, rows: Rows, prompt: str = "") -> object:
-        vectors = forward(self, rows, prompt)
+    def noting_forward(
+        self: Encoder, rows: Rows, prompt: str = "", *, window: int | None = None
+    ) -> object:
+        answer = forward(self, rows, prompt, window=window)
         _note(home / "asked", [hashlib.sha256(str(row).encode()).digest() for row in rows])
-        return vectors
+        return answer
 
     def noting_append(self: Writer, keys: Sequence[bytes], values: object) -> None:
         append(self, keys, values)  # type: ignore[arg-type]
-        _note(home / "stored", keys)
+        # Vectors and token states of one text are two signals.
+        _note(home / "stored", [self._space.fingerprint.kind.encode() + key for key in keys])
 
     Encoder.forward = noting_forward  # type: ignore[method-assign,assignment]
     Writer.append = noting_append  # type: ignore[method-assign,assignment]

@@ -1,6 +1,7 @@
 """Whole runs with tiny models: what is left on disk, what is resumed, what the report says."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,23 @@ def test_token_states_are_stored_of_what_training_meets_and_vectors_of_everythin
     assert items == stored["windows"]  # their states were not known yet
     assert 0 < stored["windows"] < stored["vector"] / 2
     assert asked("again", "--stages", "collect,train") == (0, stored)
+    shutil.rmtree(tmp_path / "store/vector")
+    more = asked("pruned", "--stages", "collect", "--train-tokens", "600")
+    assert more[0] == more[1]["vector"] == stored["vector"]
+    assert stored["windows"] < more[1]["windows"] < stored["vector"]
+
+
+def test_a_student_that_reads_other_tokens_is_not_taught_their_states(
+    tmp_path: Path, data: Path
+) -> None:
+    teacher = save_tiny(tmp_path / "teacher")
+    shutil.copytree(teacher, tmp_path / "short")
+    limits = tmp_path / "short/sentence_bert_config.json"
+    limits.write_text(json.dumps(json.loads(limits.read_text()) | {"max_seq_length": 8}))
+    words = ("--teacher", str(teacher), "--student", str(limits.parent), "--student-layers", "2")
+    result = run(tmp_path, data, *words, "--stages", "collect,train", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["training"]["token_states"] is False
 
 
 @pytest.mark.parametrize("wide", [32, 64])
@@ -135,7 +153,7 @@ def test_the_store_spares_the_teacher_and_holds_its_vectors(
     words = ("--teacher", str(teacher), "--student-layers", "2", "--stages", "collect")
     assert run(tmp_path, data, *words, "--store-dtype", "float32", out="a").exit_code == 0
 
-    def refuse(self: Encoder, rows: Any, prompt: str = "") -> None:
+    def refuse(self: Encoder, *args: Any, **kwargs: Any) -> None:
         raise AssertionError("the teacher was asked again")
 
     with monkeypatch.context() as patch:

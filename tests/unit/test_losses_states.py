@@ -97,3 +97,13 @@ def test_half_precision_loses_no_more_than_its_input_did() -> None:
 def test_states_of_other_tokens_are_refused(shape: tuple[int, ...], runs: int) -> None:
     with pytest.raises(ValueError, match="the tokens are not the same"):
         state_regression(torch.ones(shape), torch.ones(2, 3, 5), torch.ones(2, runs))
+
+
+def test_a_text_of_no_tokens_spoils_nothing() -> None:
+    student, counts = of([9, 4, 1], 1)
+    teacher, _ = of([9, 4, 1], 2)
+    none = counts.clone()
+    none[1] = 0
+    found = state_regression(student, teacher, none).item()
+    rest = state_regression(student[[0, 2]], teacher[[0, 2]], counts[[0, 2]]).item()
+    assert found == pytest.approx(rest * 2 / 3)

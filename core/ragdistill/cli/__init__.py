@@ -15,6 +15,7 @@ from ragdistill.errors import UserError, nearest
 
 _VERBS = {
     "data": "List, show and check data sets.",
+    "embed": "Embed texts with a finished run's fastest export.",
     "methods": "List every installed distillation method.",
     "models": "List, show, fetch and verify models.",
     "plugins": "List the installed plugins.",

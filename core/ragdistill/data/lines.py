@@ -59,15 +59,19 @@ def read_lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
     line that is too long, holds a NUL byte or is not UTF-8 is reported and comes as an empty one,
     so that the numbering holds.
     """
-    offset = 0
     with open_binary(path) as stream:
-        for number, (raw, length) in enumerate(_raw_lines(stream), 1):
-            try:
-                yield number, _decode(raw, f"{path}:{number}", offset)
-            except UserError as fault:
-                report(fault)
-                yield number, ""
-            offset += length
+        yield from _lines_of(stream, str(path), report)
+
+
+def _lines_of(stream: BinaryIO, name: str, report: Report) -> Iterator[tuple[int, str]]:
+    offset = 0
+    for number, (raw, length) in enumerate(_raw_lines(stream), 1):
+        try:
+            yield number, _decode(raw, f"{name}:{number}", offset)
+        except UserError as fault:
+            report(fault)
+            yield number, ""
+        offset += length
 
 
 def _raw_lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -114,11 +118,17 @@ def _decode(raw: bytes, where: str, offset: int) -> str:
 
 def read_objects(path: Path, report: Report) -> Iterator[Row]:
     """The JSON objects of a JSONL file; blank lines are passed over, broken ones reported."""
-    for number, line in read_lines(path, report):
+    with open_binary(path) as stream:
+        yield from objects_of(stream, str(path), report)
+
+
+def objects_of(stream: BinaryIO, name: str, report: Report) -> Iterator[Row]:
+    """As :func:`read_objects`, from an open stream that faults call ``name``."""
+    for number, line in _lines_of(stream, name, report):
         if not line.strip():
             continue
         try:
-            yield Row(str(path), number, _parse_object(line, f"{path}:{number}"))
+            yield Row(name, number, _parse_object(line, f"{name}:{number}"))
         except UserError as fault:
             report(fault)
 

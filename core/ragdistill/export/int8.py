@@ -73,6 +73,7 @@ def quantise(source: Path, folder: Path, recipe: Recipe = RECIPES[0]) -> Path:
     if recipe.token_scales:
         _scale_tokens(graph, wide | tall)
     _round_token_embeddings(graph)
+    _gemm_as_matmul(graph)
     rounded = set(shapes) - (tall if recipe.keep_feed_forward_outputs else set())
     with atomic_folder(folder) as temporary:
         shutil.copytree(
@@ -151,6 +152,30 @@ def _round_token_embeddings(graph: ModelProto) -> None:
             helper.make_node("Gather", [scale, "input_ids"], [f"{y}/scale"]),
             helper.make_node("Mul", [f"{y}/float", f"{y}/scale"], [y]),
         ]
+    _replace_nodes(graph, nodes)
+
+
+def _gemm_as_matmul(graph: ModelProto) -> None:
+    """Rewrite ``x @ W.T (+ b)`` of dense modules, node by node, as a product by a transposed weight.
+
+    ONNX Runtime's quantiser does so itself, but keeps the weight's name with its former shape, and
+    then refuses the graph where the two sides differ.
+    """
+    weights = {item.name: item for item in graph.graph.initializer}
+    nodes: list[NodeProto] = []
+    for node in graph.graph.node:
+        settings = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        plain = settings.get("alpha", 1) == settings.get("beta", 1) == settings.get("transB") == 1
+        if node.op_type != "Gemm" or not plain or settings.get("transA"):
+            nodes.append(node)
+            continue
+        x, weight, *bias = node.input
+        y, turned = node.output[0], f"{weight}/transposed"
+        _add_constant(graph, turned, numpy_helper.to_array(weights[weight]).T.copy())
+        product = f"{y}/product" if bias else y
+        nodes.append(helper.make_node("MatMul", [x, turned], [product], name=node.name))
+        if bias:
+            nodes.append(helper.make_node("Add", [product, bias[0]], [y]))
     _replace_nodes(graph, nodes)
 
 

@@ -7,7 +7,6 @@ what they say in a fraction of the space, so that it can be stored.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def window_means(states: Tensor, mask: Tensor, window: int) -> tuple[Tensor, Tensor]:
@@ -22,12 +21,16 @@ def window_means(states: Tensor, mask: Tensor, window: int) -> tuple[Tensor, Ten
         Means ``[b, w, d]``, zero where a text has fewer runs, and the number of tokens in each
         run, ``[b, w]``; ``w`` is the number of runs of the longest text.
     """
-    real = mask.to(torch.int64)
+    real = mask.to(torch.bool)
     run = ((real.cumsum(dim=1) - 1) // window).clamp(min=0)
-    # As a product of matrices: unlike a scatter, it is the same from call to call on any device.
-    member = functional.one_hot(run, int(run.max()) + 1) * real.unsqueeze(-1)
+    runs = torch.arange(int(run.max()) + 1, device=run.device)
+    member = (run.unsqueeze(-1) == runs) & real.unsqueeze(-1)
     counts = member.sum(dim=1)
-    sums = member.to(states.dtype).transpose(1, 2) @ states
+    # As a product of matrices: unlike a scatter, it is the same from call to call on any device.
+    # In full precision: a mean of eight is to be closer than the states are.
+    with torch.autocast(states.device.type, enabled=False):
+        wide = states.to(torch.promote_types(states.dtype, torch.float32))
+        sums = member.to(wide.dtype).transpose(1, 2) @ wide
     return sums / counts.clamp(min=1).unsqueeze(-1), counts
 
 
@@ -53,4 +56,6 @@ def state_regression(student: Tensor, teacher: Tensor, counts: Tensor) -> Tensor
     distance = (student.to(wide) - target).square().sum(dim=-1)
     length = target.to(wide).square().sum(dim=-1)
     weights = counts.to(wide)
-    return ((weights * distance).sum(dim=1) / (weights * length).sum(dim=1)).mean()
+    # A text without any token has neither distance nor length.
+    whole = (weights * length).sum(dim=1).clamp(min=torch.finfo(wide).tiny)
+    return ((weights * distance).sum(dim=1) / whole).mean()

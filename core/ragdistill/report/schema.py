@@ -67,6 +67,14 @@ class Export(_Section):
     passed: bool | None = None
 
 
+class Prefix(_Section):
+    """The student's vectors cut after so many dimensions: quality against the whole teacher."""
+
+    quality: dict[str, Quality]
+    bytes_per_document: Count | None = None
+    search_ms: NonNegative | None = None
+
+
 class Speed(_Section):
     """Latency of single texts in milliseconds, throughput in texts a second."""
 
@@ -105,6 +113,7 @@ class Report(_Section):
     exports: dict[str, Export]
     speed: dict[str, Speed]
     stages: dict[str, StageFigures]
+    prefixes: dict[str, Prefix] = Field(default_factory=dict)
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

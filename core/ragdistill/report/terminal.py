@@ -17,6 +17,8 @@ def render(report: Mapping[str, Any], console: Console) -> None:
     console.print(_title(report), soft_wrap=True)
     if report["quality"]:
         _print(_quality(report), console)
+    if report.get("prefixes"):
+        _print(_prefixes(report), console)
     if report["speed"] or report["exports"]:
         _print(_systems(report), console)
     for line in view.warnings(report):
@@ -45,6 +47,23 @@ def _quality(report: Mapping[str, Any]) -> Table:
             measure,
             view.number(row.get("teacher")),
             *(view.number(row.get(key)) for key in others),
+            view.number(row.get("student")),
+            view.percent(row.get("retention")),
+            view.interval(row.get("ci95")),
+        )
+    return table
+
+
+def _prefixes(report: Mapping[str, Any]) -> Table:
+    measure = view.headline(report) or ""
+    columns = ("bytes/document", "search ms", measure, "kept", "95 % interval")
+    table = _table("dimensions", *columns)
+    for length, prefix in report["prefixes"].items():
+        row = prefix["quality"].get(measure, {})
+        table.add_row(
+            length,
+            view.figures(prefix.get("bytes_per_document")),
+            view.figures(prefix.get("search_ms")),
             view.number(row.get("student")),
             view.percent(row.get("retention")),
             view.interval(row.get("ci95")),

@@ -115,8 +115,8 @@ class WindowCodec:
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of a text of four runs on disk, and of the number of its runs."""
-        return 4 * np.dtype(self.dtype).itemsize * self.dimensions + 4
+        """Bytes of one run on disk: a text has one or many."""
+        return np.dtype(self.dtype).itemsize * self.dimensions
 
     def encode(self, values: Values | Sequence[Values]) -> list[pa.Array]:
         """Arrow form of n arrays [runs, dimensions].
@@ -132,7 +132,7 @@ class WindowCodec:
                     f" where [runs, {self.dimensions}] was announced"
                 )
         flat = np.concatenate([np.empty((0, self.dimensions), np.float32), *texts])
-        _refuse_non_finite(flat)
+        _refuse_non_finite(flat, "runs of tokens")
         column = self.columns[0].type
         runs = _fixed_lists(flat, self.dtype, column.value_type)
         offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
@@ -182,12 +182,12 @@ def _fixed_lists(vectors: Values, dtype: str, kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=kind)
 
 
-def _refuse_non_finite(vectors: Values) -> None:
+def _refuse_non_finite(vectors: Values, what: str = "texts") -> None:
     finite = np.asarray(np.isfinite(vectors).all(axis=1))
     if not finite.all():
         raise UserError(
             f"the teacher returned NaN or infinity for {int((~finite).sum())} of"
-            f" {len(finite)} texts (the first is number {int(np.argmin(finite))} of its batch)",
+            f" {len(finite)} {what} (the first is number {int(np.argmin(finite))} of its batch)",
             mend="check the teacher's weights, or compute in float32",
         )
 

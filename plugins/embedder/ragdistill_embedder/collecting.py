@@ -97,11 +97,18 @@ class Wish:
             found += [TrainText(mine[place], role) for place in self.missing(role, mine)]
         return found
 
-    @property
-    def record_bytes(self) -> int:
-        """Bytes that a text takes in the store, about."""
-        parts = [self.spaces, *([self.windows] if self.windows else [])]
-        return sum(part["passage"].record_bytes for part in parts)
+    def missing_bytes(self, tokens: int) -> int:
+        """Bytes that what is not stored yet will take, of texts of so many ``tokens``, about."""
+        total = 0
+        for role in ("query", "passage"):
+            keys = [text_key(text) for text in self.of(role)]
+            vectors = self.spaces[role]
+            total += len(vectors.missing(keys)) * vectors.record_bytes
+            if self.windows is not None and self.window:
+                states = self.windows[role]
+                runs = -(-tokens // self.window)
+                total += len(states.missing(keys)) * runs * states.codec.record_bytes
+        return total
 
 
 def collect(encoder: Encoder, wishes: Sequence[Wish], prompts: Mapping[Role, str]) -> Collected:
@@ -134,17 +141,16 @@ Take = Callable[[Sequence[bytes], Answer], None]
 
 
 def _taker(wish: Wish, role: Role, stack: ExitStack) -> Take:
-    """What stores an answer. Token states go first: a text whose vector is stored has them."""
-    space = wish.spaces[role]
+    """What stores of an answer what is not stored yet."""
+    space, states = wish.spaces[role], wish.windows[role] if wish.windows else None
     vectors = stack.enter_context(space.writer())
-    windows = stack.enter_context(wish.windows[role].writer()) if wish.windows else None
+    windows = None if states is None else stack.enter_context(states.writer())
 
     def take(keys: Sequence[bytes], answer: Answer) -> None:
-        if windows is None:
-            vectors.append(keys, answer.vectors)
-            return
-        windows.append(keys, answer.windows)
-        fresh = space.missing(keys)  # of some, the vector may be there from an earlier run
+        if states is not None and windows is not None:
+            fresh = states.missing(keys)
+            windows.append([keys[place] for place in fresh], [answer.windows[p] for p in fresh])
+        fresh = space.missing(keys)
         vectors.append([keys[place] for place in fresh], answer.vectors[fresh])
 
     return take

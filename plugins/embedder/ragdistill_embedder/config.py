@@ -18,6 +18,13 @@ class EmbedderConfig(RunConfig):
         default=None,
         metavar="N|LIST",
     )
+    dims: str | None = option(
+        "Matryoshka: vectors that may be cut after so many dimensions, as 384,256,128,64; the largest "
+        "number is what the student's vectors have.",
+        affects="train",
+        default=None,
+        metavar="LIST",
+    )
     max_length: Annotated[int, Gt(0)] | None = option(
         "Cut texts after N tokens.",
         affects="collect",

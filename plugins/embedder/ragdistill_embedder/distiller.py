@@ -12,7 +12,7 @@ from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.metrics import retrieval
 from ragdistill.signals.store import Space
-from ragdistill_embedder import exporting, student, training
+from ragdistill_embedder import exporting, prefixes, student, training
 from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.describe import describe_data, describe_model, describe_student
@@ -49,7 +49,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup = self.setup
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
-        _ = setup.base, setup.task, setup.texts, setup.spaces, self._windows
+        _ = setup.base, setup.task, setup.texts, self._dims, setup.spaces, self._windows
         self._new_student()
         return {
             "teacher": setup.teacher.weights_digest,
@@ -65,6 +65,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             "evaluate": (
                 "rankings/teacher.trec",
                 "rankings/student.trec",
+                *prefixes.rankings_of(self._dims),
                 *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
                 exporting.VECTORS,
             ),
@@ -75,6 +76,10 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             ),
         }
         return left.get(stage, ())
+
+    @cached_property
+    def _dims(self) -> prefixes.Dims:
+        return prefixes.parse_dims(self.config.dims, self.setup.encoder.dimensions)
 
     @property
     def _windows(self) -> Mapping[Role, Space] | None:
@@ -117,14 +122,16 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         seconds = self._seconds_per_token(setup.texts)
         return Plan(
             steps=(
-                f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.wanted()):,} vectors",
+                f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.wanted()):,} texts",
                 f"train {setup.base.name}{layers} on {trained:,} tokens",
                 f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
                 f"export as ONNX in fp32 and int8 to {self.folder / 'export'}",
             ),
             items=len(todo),
             tokens=tokens,
-            store_bytes=sum(len(wish.unasked()) * wish.record_bytes for wish in self._wishes),
+            store_bytes=sum(
+                wish.missing_bytes(round(tokens / max(1, len(todo)))) for wish in self._wishes
+            ),
             # A step of training is a forward and, at twice its cost, a backward pass.
             seconds=seconds * (tokens + 3 * trained * self._share_of_layers()),
             usd=0.0,
@@ -157,12 +164,18 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         # Whatever was pruned or damaged since it was collected is asked for again, and only that.
         setup.collect(*self._wishes)
         learner = self._new_student()
-        head = student.projection(learner.dimensions, setup.encoder.dimensions, config.seed)
+        axes = head = None
+        if self._dims:
+            axes = prefixes.find_axes(setup, setup.texts, self._dims, config.seed)
+            prefixes.turn(learner.model, axes, config.seed)
+        else:
+            head = student.projection(learner.dimensions, setup.encoder.dimensions, config.seed)
         texts, count = in_order(setup.texts, config.seed)
         rows = tokenised(learner, texts, setup.by_role)
         lesson = make_lesson(texts, count, [len(row) for row in rows], recipe)
         signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows)
-        result = training.fit(learner, head, lesson, signals, recipe, self.folder / "checkpoints")
+        checkpoints = self.folder / "checkpoints"
+        result = training.fit(learner, head, lesson, signals, recipe, checkpoints, axes)
         self._save(learner.model, head)
         return {
             "items": result.pop("items"),
@@ -174,7 +187,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         base = load_encoder(self.setup.base.path, self.config.device)
         model = student.make_student(base, self.config.student_layers, self.setup.prompts)
         model.max_seq_length = min(base.max_length, self.setup.encoder.max_length)
-        return Encoder(model)
+        # In half precision the small steps of training would be lost.
+        return Encoder(model.float())
 
     def _save(self, model: SentenceTransformer, head: nn.Linear | None) -> None:
         model.save_pretrained(str(self.student_folder), create_model_card=False)
@@ -200,6 +214,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         exporting.keep_vectors(self.folder, vectors)
         ranked = retrieval.rank(task, vectors.queries, vectors.documents)
         retrieval.write_rankings(self.folder, task, {"teacher": teacher, "student": ranked})
+        pair = (vectors.queries, vectors.documents)
+        seed = self.config.seed
         return {
             "items": len(task.queries),
             "teacher": describe_model(setup.teacher, setup.encoder),
@@ -207,7 +223,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 self._name(learner), self.student_folder, learner, setup.base
             ),
             "data": describe_data(setup),
-            "quality": retrieval.quality(task.qrels, teacher, ranked, self.config.seed),
+            "quality": retrieval.quality(task.qrels, teacher, ranked, seed),
+            "prefixes": prefixes.measure(self.folder, task, teacher, pair, self._dims, seed),
         }
 
     def export(self) -> Section:

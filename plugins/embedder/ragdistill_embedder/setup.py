@@ -117,9 +117,11 @@ class Setup:
 
     @cached_property
     def windows(self) -> dict[Role, Space] | None:
-        """Where its token states are stored; None unless the student is made of its layers, for
-        only then are the student's tokens and states known to be of the same kind."""
-        if self.base.weights_digest != self.teacher.weights_digest:
+        """Where its token states are stored; None unless the student is made of its layers and
+        reads the very same tokens, for only then are their states of the same kind."""
+        base, teacher = self.base, self.teacher
+        mine, theirs = ((model.weights_digest, model.tokenizer_digest) for model in (base, teacher))
+        if mine != theirs:
             return None
         return self._spaces(states_of(self.encoder.model), training.WINDOW_TOKENS)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,18 @@ from transformers import (
     set_seed,
 )
 
-from ragdistill.losses import cosine_regression, similarity_kl, state_regression, window_means
+from ragdistill.losses import (
+    cosine_regression,
+    over_prefixes,
+    similarity_kl,
+    state_regression,
+    window_means,
+)
 from ragdistill.progress import Advance, track
 from ragdistill.signals.codecs import Values
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import Space
+from ragdistill.training.axes import Axes
 from ragdistill.training.checkpoints import MarkComplete, last_complete
 from ragdistill.training.schedule import Schedule
 from ragdistill_embedder.encoder import Encoder, Rows
@@ -59,9 +67,12 @@ class EmbeddingLoss(nn.Module):
         model: SentenceTransformer,
         projection: nn.Linear | None,
         recipe: Recipe,
+        axes: Axes | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.axes = None if axes is None else torch.from_numpy(axes.matrix).to(model.device)
+        self.dims = axes.dims if axes else ()
         self.projection = projection
         self.recipe = recipe
 
@@ -73,15 +84,24 @@ class EmbeddingLoss(nn.Module):
         mask = inputs["attention_mask"]
         said = self.model(inputs)
         student = said["sentence_embedding"]
-        matrix = None if self.projection is None else self.projection.weight
-        losses = {"regression": cosine_regression(student, labels, matrix)}
+        losses = {"regression": self._regression(student, labels)}
         if recipe.similarity_weight:
-            kl = similarity_kl(student, labels, recipe.temperature)
-            losses["similarity"] = recipe.similarity_weight * kl
+            kl = partial(similarity_kl, temperature=recipe.temperature)
+            dims = self.dims or (student.shape[1],)
+            found = over_prefixes(kl, student, labels, dims, cut_teacher=False)
+            losses["similarity"] = recipe.similarity_weight * found
         if states is not None:
             means, counts = window_means(said["token_embeddings"], mask, WINDOW_TOKENS)
             losses["states"] = recipe.state_weight * state_regression(means, states, counts)
         return losses
+
+    def _regression(self, student: Tensor, labels: Tensor) -> Tensor:
+        if self.axes is not None:
+            with torch.autocast(labels.device.type, enabled=False):
+                targets = labels @ self.axes
+            return over_prefixes(cosine_regression, student, targets, self.dims)
+        matrix = None if self.projection is None else self.projection.weight
+        return cosine_regression(student, labels, matrix)
 
 
 class StoredSignals:
@@ -202,8 +222,9 @@ def fit(
     collator: StoredSignals,
     recipe: Recipe,
     folder: Path,
+    axes: Axes | None = None,
 ) -> dict[str, Any]:
-    """Train ``student`` in place; returns what happened (steps, tokens, losses by step).
+    """Train ``student`` in place, on ``axes`` where its prefixes are to serve; returns what happened (steps, tokens, losses by step).
 
     Goes on from the last whole checkpoint in ``folder``, bit for bit as if it had never stopped,
     and removes the checkpoints when it is done. The weights of the best held-out loss are kept.
@@ -223,7 +244,7 @@ def fit(
             train_dataset=Dataset.from_dict({_COLUMN: range(items)}),
             eval_dataset=Dataset.from_dict({_COLUMN: range(items)}),
             data_collator=collator,
-            loss=EmbeddingLoss(student.model, projection, recipe),
+            loss=EmbeddingLoss(student.model, projection, recipe, axes),
             callbacks=[MarkComplete(), Bar(advance, tokens), EarlyStoppingCallback(PATIENCE)],
         )
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout

@@ -1,0 +1,125 @@
+"""Matryoshka students: vectors that can be cut after some of their dimensions.
+
+No teacher's axes need be made for cutting. So its vectors are first turned onto their principal
+axes, where each prefix is the best there is of its length; the student learns them there. The
+same map takes a teacher of more dimensions down to the student's.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.dense import Dense
+from sentence_transformers.base.modules.normalize import Normalize
+from torch import nn
+
+from ragdistill.data.sampling import sample
+from ragdistill.errors import UserError
+from ragdistill.metrics.ranking import search_ms
+from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_rankings
+from ragdistill.metrics.trec import Rankings
+from ragdistill.training.axes import Axes, principal_axes
+from ragdistill_embedder.setup import Setup
+from ragdistill_embedder.texts import TrainText
+
+_TEXTS_FOR_AXES = 20_000
+_FLOAT_BYTES = 4
+Dims = tuple[int, ...]
+
+
+def parse_dims(text: str | None, teacher: int) -> Dims:
+    """``"384,128"`` as lengths, longest first; none where there is no text.
+
+    Raises:
+        UserError: no whole numbers, one twice, one below 1 or above the ``teacher``'s dimensions.
+    """
+    if text is None:
+        return ()
+    mend = f"name numbers of dimensions up to the teacher's {teacher}, as {teacher},{teacher // 2}"
+    try:
+        dims = sorted((int(part) for part in text.split(",")), reverse=True)
+    except ValueError as error:
+        raise UserError(
+            f"{text!r} is no list of whole numbers", where="--dims", mend=mend
+        ) from error
+    if dims[-1] < 1 or dims[0] > teacher:
+        wrong = dims[-1] if dims[-1] < 1 else dims[0]
+        raise UserError(f"no vector has a prefix of {wrong} dimensions", where="--dims", mend=mend)
+    if twice := [one for one, other in pairwise(dims) if one == other]:
+        raise UserError(f"{twice[0]} is named twice", where="--dims", mend=mend)
+    return tuple(dims)
+
+
+def find_axes(setup: Setup, texts: Sequence[TrainText], dims: Dims, seed: int) -> Axes:
+    """The principal axes of the teacher's stored vectors of ``texts``."""
+    drawn = sample(texts, _TEXTS_FOR_AXES, seed, key=lambda item: f"{item.role} {item.text}")
+    vectors = [
+        setup.stored([item.text for item in drawn if item.role == role], role)
+        for role in setup.by_role
+    ]
+    return Axes(dims, principal_axes(np.concatenate(vectors), dims[0]))
+
+
+def turn(student: SentenceTransformer, axes: Axes, seed: int) -> None:
+    """Give ``student`` the map onto ``axes``, in place, after all that shapes its vectors.
+
+    One of the teacher's width begins with the axes themselves: made of the teacher's layers, it
+    begins where its targets are.
+    """
+    wide, narrow = axes.matrix.shape
+    width = int(student.get_embedding_dimension() or 0)
+    dense = Dense(width, narrow, bias=False, activation_function=nn.Identity())
+    with torch.no_grad():
+        if width == wide:
+            dense.linear.weight.copy_(torch.from_numpy(axes.matrix.T))
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            nn.init.orthogonal_(dense.linear.weight, generator=generator)
+    last = len(student)
+    while isinstance(student[last - 1], Normalize):
+        last -= 1
+    student.insert(last, dense.to(student.device))
+
+
+def measure(
+    folder: Path,
+    task: Task,
+    teacher: Rankings,
+    vectors: tuple[Vectors, Vectors],
+    dims: Dims,
+    seed: int,
+) -> dict[str, Any]:
+    """Each prefix's quality against the whole teacher, bytes of a document's vector in float32, and
+    milliseconds of an exact search in this corpus; leaves ``rankings/student-M.trec``.
+
+    Args:
+        vectors: the student's of queries ``[q, d]`` and documents ``[n, d]``.
+    """
+    found: dict[str, Any] = {}
+    for length in dims:
+        queries, documents = (_cut(part, length) for part in vectors)
+        ranked = rank(task, queries, documents)
+        write_rankings(folder, task, {f"student-{length}": ranked})
+        found[str(length)] = {
+            "bytes_per_document": _FLOAT_BYTES * length,
+            "search_ms": search_ms(queries, documents),
+            "quality": quality(task.qrels, teacher, ranked, seed),
+        }
+    return found
+
+
+def _cut(vectors: Vectors, length: int) -> Vectors:
+    """Unit vectors of the first ``length`` dimensions."""
+    cut = np.ascontiguousarray(vectors[:, :length])
+    norms = np.linalg.norm(cut, axis=1, keepdims=True)
+    shortened: Vectors = cut / np.maximum(norms, np.finfo(np.float32).tiny)
+    return shortened
+
+
+def rankings_of(dims: Dims) -> tuple[str, ...]:
+    """Names of the files that :func:`measure` leaves."""
+    return tuple(f"rankings/student-{length}.trec" for length in dims)
