@@ -62,6 +62,7 @@ def test_verbs_and_components_are_listed_apart(cli: PluginGroup) -> None:
     assert "pydocs" not in components
     assert {line.split()[0] for line in verbs.splitlines() if line.strip()} == {
         "data",
+        "embed",
         "methods",
         "models",
         "plugins",
