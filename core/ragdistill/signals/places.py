@@ -11,6 +11,7 @@ import shutil
 import uuid
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from ragdistill.errors import UserError
 from ragdistill.files import atomic_path, writing
@@ -57,7 +58,16 @@ def place(address: str | os.PathLike[str]) -> Place:
     text = os.fspath(address)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
-    return RemotePlace(text) if "://" in text else LocalPlace(Path(text).expanduser())
+    if "://" not in text:
+        return LocalPlace(Path(text).expanduser())
+    if "@" in urlsplit(text).netloc:
+        # Options are kept in run.json and shown in reports.
+        raise UserError(
+            "an address with credentials in it would be written down",
+            where="--store",
+            mend="leave them out, and set what the protocol reads from the environment",
+        )
+    return RemotePlace(text)
 
 
 class LocalPlace:
