@@ -1,13 +1,13 @@
 """The teacher's vectors and token states of texts, kept in the signal store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
-from ragdistill.signals.store import SignalStore, Space
+from ragdistill.signals.store import SignalStore, Space, Writer
 from ragdistill_embedder.encoder import Answer, Encoder, Prompts
 from ragdistill_embedder.texts import Role, TrainText
 
@@ -66,6 +66,19 @@ def open_spaces(
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """Places of texts of which something is not stored yet."""
+
+    vectors: frozenset[int]
+    states: frozenset[int]
+
+    @property
+    def places(self) -> list[int]:
+        """Those of which the teacher has to be asked, in order."""
+        return sorted(self.vectors | self.states)
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """Texts, and what is to be stored of them."""
 
@@ -81,20 +94,18 @@ class Wish:
         """The texts of one role."""
         return [item.text for item in self.texts if item.role == role]
 
-    def missing(self, role: Role, texts: Sequence[str]) -> list[int]:
-        """Places of the texts of which something is not stored yet."""
+    def missing(self, role: Role, texts: Sequence[str]) -> Missing:
+        """What is not stored yet of ``texts``."""
         keys = [text_key(text) for text in texts]
-        found = set(self.spaces[role].missing(keys))
-        if self.windows is not None:
-            found |= set(self.windows[role].missing(keys))
-        return sorted(found)
+        states = [] if self.windows is None else self.windows[role].missing(keys)
+        return Missing(frozenset(self.spaces[role].missing(keys)), frozenset(states))
 
     def unasked(self) -> list[TrainText]:
         """The texts of which something is not stored yet."""
         found = []
         for role in ("query", "passage"):
             mine = self.of(role)
-            found += [TrainText(mine[place], role) for place in self.missing(role, mine)]
+            found += [TrainText(mine[place], role) for place in self.missing(role, mine).places]
         return found
 
     def missing_bytes(self, tokens: int) -> int:
@@ -126,50 +137,48 @@ def collect(encoder: Encoder, wishes: Sequence[Wish], prompts: Mapping[Role, str
             for role in ("query", "passage"):
                 mine = wish.of(role)
                 with ExitStack() as stack:
-                    take = _taker(wish, role, stack)
+                    vectors = stack.enter_context(wish.spaces[role].writer())
+                    states = (
+                        None
+                        if wish.windows is None
+                        else stack.enter_context(wish.windows[role].writer())
+                    )
                     for start in range(0, len(mine), WINDOW):
                         window = mine[start : start + WINDOW]
                         missing = wish.missing(role, window)
-                        advance(len(window) - len(missing), 0)
-                        todo = [window[place] for place in missing]
-                        asked += len(todo)
-                        tokens += _ask(encoder, todo, prompts[role], wish.window, take, advance)
+                        advance(len(window) - len(missing.places), 0)
+                        asked += len(missing.places)
+                        for places, answer, count in _answers(
+                            encoder, window, missing.places, prompts[role], wish.window
+                        ):
+                            _store(window, places, answer, missing, vectors, states)
+                            tokens += count
+                            advance(len(places), count)
     return Collected(asked, tokens)
 
 
-Take = Callable[[Sequence[bytes], Answer], None]
+def _answers(
+    encoder: Encoder, texts: Sequence[str], asked: Sequence[int], prompt: str, window: int | None
+) -> Iterator[tuple[list[int], Answer, int]]:
+    """Places in ``texts`` of a batch, what the teacher says of them, and their tokens."""
+    rows = encoder.tokenise([texts[place] for place in asked], prompt)
+    for batch, answer in encoder.batches(rows, prompt, window=window):
+        yield [asked[item] for item in batch], answer, sum(len(rows[item]) for item in batch)
 
 
-def _taker(wish: Wish, role: Role, stack: ExitStack) -> Take:
-    """What stores of an answer what is not stored yet."""
-    space, states = wish.spaces[role], wish.windows[role] if wish.windows else None
-    vectors = stack.enter_context(space.writer())
-    windows = None if states is None else stack.enter_context(states.writer())
-
-    def take(keys: Sequence[bytes], answer: Answer) -> None:
-        if states is not None and windows is not None:
-            fresh = states.missing(keys)
-            windows.append([keys[place] for place in fresh], [answer.windows[p] for p in fresh])
-        fresh = space.missing(keys)
-        vectors.append([keys[place] for place in fresh], answer.vectors[fresh])
-
-    return take
-
-
-def _ask(
-    encoder: Encoder,
+def _store(
     texts: Sequence[str],
-    prompt: str,
-    window: int | None,
-    take: Take,
-    advance: Callable[[int, int], None],
-) -> int:
-    """Ask for some texts, and store each batch as it comes; returns the teacher's tokens."""
-    rows = encoder.tokenise(texts, prompt)
-    total = 0
-    for places, answer in encoder.batches(rows, prompt, window=window):
-        take([text_key(texts[place]) for place in places], answer)
-        tokens = sum(len(rows[place]) for place in places)
-        total += tokens
-        advance(len(places), tokens)
-    return total
+    places: Sequence[int],
+    answer: Answer,
+    missing: Missing,
+    vectors: Writer,
+    states: Writer | None,
+) -> None:
+    """Store of an answer what is not stored yet; states first, so that a text whose vector this
+    collection has stored is done."""
+    if states is not None:
+        fresh = [slot for slot, place in enumerate(places) if place in missing.states]
+        keys = [text_key(texts[places[slot]]) for slot in fresh]
+        states.append(keys, [answer.windows[slot] for slot in fresh])
+    fresh = [slot for slot, place in enumerate(places) if place in missing.vectors]
+    vectors.append([text_key(texts[places[slot]]) for slot in fresh], answer.vectors[fresh])
