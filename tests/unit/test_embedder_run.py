@@ -144,6 +144,8 @@ def test_a_bare_corpus_is_measured_by_agreement_with_the_teacher(
     quality = json.loads(result.stdout)["quality"]
     assert list(quality) == ["overlap@10"]
     assert quality["overlap@10"]["teacher"] == 1
+    shown = CliRunner().invoke(main, ["report", "show", str(tmp_path / "run")]).output
+    assert "no judgments: the agreement with the teacher is measured" in shown
 
 
 def test_the_store_spares_the_teacher_and_holds_its_vectors(

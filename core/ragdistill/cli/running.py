@@ -97,6 +97,9 @@ class StageLines:
         click.echo(f"{stage} done in {clock} min", err=True)
 
 
+_MINUTES = "about {:.1f}, evaluation and export not counted"
+
+
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         click.echo(plan_json(plan))
@@ -107,7 +110,11 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
         ("texts", plan.items, "{:,}"),
         ("teacher tokens", plan.tokens, "{:,}"),
         ("bytes on disk", plan.store_bytes, "{:,}"),
-        ("minutes", None if plan.seconds is None else plan.seconds / 60, "about {:.1f}"),
+        (
+            "minutes to collect and train",
+            None if plan.seconds is None else plan.seconds / 60,
+            "about {:.1f}",
+        ),
         ("US dollars", plan.usd, "{:.2f}"),
     )
     for label, value, form in rows:

@@ -88,6 +88,10 @@ def warnings(report: Report) -> list[str]:
     queries = report["data"].get("queries")
     if report["quality"] and queries is not None and queries < 50:
         found.append(f"only {queries} queries were measured: the intervals are wide")
+    if "overlap@10" in report["quality"]:
+        found.append(
+            "no judgments: the agreement with the teacher is measured, not how good either is"
+        )
     count, share = near_duplicates(report)
     if count:
         of = f" ({percent(share)} of them)" if share is not None else ""
