@@ -10,7 +10,7 @@ from benchmarks.common import in_turns, minilm, pydocs_documents, told
 from ragdistill.models.resolve import resolve
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore
-from ragdistill_embedder.collecting import collect, fingerprints, open_spaces
+from ragdistill_embedder.collecting import Wish, collect, fingerprints, open_spaces
 from ragdistill_embedder.encoder import Prompts
 from ragdistill_embedder.texts import TrainText
 
@@ -32,7 +32,7 @@ def main(documents: int = 1000, rounds: int = 5) -> None:
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
             spaces = open_spaces(SignalStore(Path(folder)), prints, "MiniLM", accept_change=False)
-            collect(encoder, wanted, {"query": "", "passage": ""}, spaces)
+            collect(encoder, [Wish(wanted, spaces)], {"query": "", "passage": ""})
             stored[:] = [spaces["passage"].get([text_key(text) for text in texts])]
 
     baseline()  # warm-up: threads, allocator

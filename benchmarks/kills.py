@@ -88,7 +88,7 @@ def _child(teacher: Path, corpus: Path, home: Path) -> None:
         _note(home / "stored", [self._space.fingerprint.kind.encode() + key for key in keys])
 
     Encoder.forward = noting_forward  # type: ignore[method-assign,assignment]
-    Writer.append = noting_append  # type: ignore[method-assign,assignment]
+    Writer.append = noting_append  # type: ignore[method-assign]
     started = time.perf_counter()
     words = ["embedder", "--teacher", str(teacher), "--student-layers", "2", "--data", str(corpus)]
     words += ["--out", str(home / "run"), "--stages", "collect,train", "--epochs", "2"]
