@@ -1,6 +1,7 @@
 """Tiny but whole sentence-transformers models, made in code: they load, embed and can be taught."""
 
 import functools
+import json
 from pathlib import Path
 
 import torch
@@ -149,3 +150,21 @@ def texts(count: int) -> tuple[str, ...]:
         + f" {number}."
         for number in range(count)
     )
+
+
+def save_searched(folder: Path, *, documents: int, queries: int) -> Path:
+    """A collection in BEIR's layout: :func:`texts`, searched with the openings of the first."""
+    wanted = texts(documents)
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [{"_id": str(number), "text": text} for number, text in enumerate(wanted)]
+    asked = [
+        {"_id": f"q{number}", "text": " ".join(text.split()[:5])}
+        for number, text in enumerate(wanted[:queries])
+    ]
+    for name, rows in (("corpus", corpus), ("queries", asked)):
+        lines = (json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    judged = [f"q{number}\t{number}\t1" for number in range(queries)]
+    head = "query-id\tcorpus-id\tscore"
+    (folder / "qrels/test.tsv").write_text("\n".join([head, *judged]) + "\n")
+    return folder

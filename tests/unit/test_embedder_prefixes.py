@@ -22,7 +22,7 @@ from ragdistill.losses import cosine_regression, over_prefixes, similarity_kl
 from ragdistill.metrics.ranking import search_ms
 from ragdistill.training.axes import Axes, principal_axes
 from ragdistill_embedder.prefixes import parse_dims, turn
-from tiny_models import save_tiny, texts
+from tiny_models import save_searched, save_tiny, texts
 
 
 def crowded(count: int, wide: int, kept: int, noise: float) -> NDArray[np.float32]:
@@ -93,21 +93,6 @@ def test_a_search_takes_time() -> None:
     assert 0 < search_ms(vectors[:5], vectors) < 1000
 
 
-def make_data(folder: Path) -> Path:
-    wanted = texts(60)
-    (folder / "qrels").mkdir(parents=True)
-    _lines(folder / "corpus.jsonl", [{"_id": str(n), "text": t} for n, t in enumerate(wanted)])
-    asked = [{"_id": f"q{n}", "text": " ".join(t.split()[:5])} for n, t in enumerate(wanted[:20])]
-    _lines(folder / "queries.jsonl", asked)
-    rows = ["query-id\tcorpus-id\tscore", *(f"q{n}\t{n}\t1" for n in range(20))]
-    (folder / "qrels/test.tsv").write_text("\n".join(rows) + "\n")
-    return folder
-
-
-def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 @pytest.mark.parametrize("student", ["own layers", "another"])
 def test_a_matryoshka_student_of_a_wider_teacher(tmp_path: Path, student: str) -> None:
     teacher = save_tiny(tmp_path / "wide", dimensions=64)
@@ -115,7 +100,12 @@ def test_a_matryoshka_student_of_a_wider_teacher(tmp_path: Path, student: str) -
     made = ["--student-layers", "2"] if student == "own layers" else ["--student", str(other)]
     out = tmp_path / "run"
     words = ["embedder", "--teacher", str(teacher), *made, "--dims", "8,48,24", "--json"]
-    words += ["--data", str(make_data(tmp_path / "data")), "--store", str(tmp_path / "store")]
+    words += [
+        "--data",
+        str(save_searched(tmp_path / "data", documents=60, queries=20)),
+        "--store",
+        str(tmp_path / "store"),
+    ]
     result = CliRunner().invoke(main, [*words, "--out", str(out), "--epochs", "2"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)

@@ -14,20 +14,12 @@ from ragdistill.cli import main
 from ragdistill.files import sha256_file
 from ragdistill_embedder import training
 from ragdistill_embedder.encoder import Encoder, load_encoder
-from tiny_models import save_tiny, texts
+from tiny_models import save_searched, save_tiny, texts
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    (folder / "qrels").mkdir(parents=True)
-    wanted = texts(40)
-    _lines(folder / "corpus.jsonl", [{"_id": str(n), "text": t} for n, t in enumerate(wanted)])
-    asked = [{"_id": f"q{n}", "text": " ".join(t.split()[:5])} for n, t in enumerate(wanted[:10])]
-    _lines(folder / "queries.jsonl", asked)
-    rows = ["query-id\tcorpus-id\tscore", *(f"q{n}\t{n}\t1" for n in range(10))]
-    (folder / "qrels/test.tsv").write_text("\n".join(rows) + "\n")
-    return folder
+    return save_searched(tmp_path / "data", documents=40, queries=10)
 
 
 def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
