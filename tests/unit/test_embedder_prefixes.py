@@ -20,7 +20,7 @@ from ragdistill.cli import main
 from ragdistill.errors import UserError
 from ragdistill.losses import cosine_regression, over_prefixes, similarity_kl
 from ragdistill.metrics.ranking import search_ms
-from ragdistill.training.axes import Axes, principal_axes
+from ragdistill.training.axes import Axes, principal_axes, ranking_axes
 from ragdistill_embedder.prefixes import parse_dims, turn
 from tiny_models import save_searched, save_tiny, texts
 
@@ -51,6 +51,25 @@ def test_no_other_axes_keep_more() -> None:
     assert mine > max(np.square(vectors @ other).sum() for other in others)
     with pytest.raises(ValueError, match="17 axes"):
         principal_axes(vectors, 17)
+
+
+def test_prefixes_of_learnt_axes_rank_better_and_the_whole_of_them_as_well() -> None:
+    # What tells neighbours apart lies in the dimensions that vary least: the worst for principal axes.
+    rng = np.random.default_rng(0)
+    groups = np.repeat(rng.normal(size=(40, 8)), 8, axis=0)
+    found = np.hstack([2 * groups, rng.normal(size=(320, 8))]).astype("f4")
+    vectors = found / np.linalg.norm(found, axis=1, keepdims=True)
+    learnt = ranking_axes(vectors, (16, 4), seed=1)
+    assert learnt.dims == (16, 4)
+    np.testing.assert_array_equal(learnt.matrix, ranking_axes(vectors, (16, 4), seed=1).matrix)
+
+    def divergence(axes: NDArray[np.float32], length: int) -> float:
+        cut = torch.from_numpy((vectors @ axes)[:, :length])
+        return float(similarity_kl(cut, torch.from_numpy(vectors)))
+
+    principal = principal_axes(vectors, 16)
+    assert divergence(learnt.matrix, 4) < 0.8 * divergence(principal, 4)
+    assert divergence(learnt.matrix, 16) < 0.05 * divergence(principal, 4)
 
 
 def test_the_loss_over_prefixes_is_the_mean_of_those_of_each() -> None:

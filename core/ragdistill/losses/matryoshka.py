@@ -20,8 +20,8 @@ def over_prefixes(
     Args:
         loss: of student vectors ``[b, m]`` and teacher vectors.
         student: vectors ``[b, d_s]``.
-        teacher: vectors ``[b, d_t]``; for regression on axes on which a prefix is the best there is
-            of its length, as :func:`ragdistill.training.axes.principal_axes` finds them.
+        teacher: vectors ``[b, d_t]``; for regression on axes on which a prefix tells most of the
+            whole, as :func:`ragdistill.training.axes.ranking_axes` finds them.
         dims: lengths of the prefixes, none longer than ``d_s``.
         cut_teacher: whether the teacher's vectors are cut, too; a loss that compares similarities
             alone can be held against the whole of them.

@@ -1,8 +1,8 @@
 """Matryoshka students: vectors that can be cut after some of their dimensions.
 
-No teacher's axes need be made for cutting. So its vectors are first turned onto their principal
-axes, where each prefix is the best there is of its length; the student learns them there. The
-same map takes a teacher of more dimensions down to the student's.
+No teacher's axes need be made for cutting. So its vectors are first mapped onto axes on which each
+prefix ranks as the whole does, and the student learns them there. The same map takes a teacher of
+more dimensions down to the student's.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from ragdistill.errors import UserError
 from ragdistill.metrics.ranking import search_ms
 from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_rankings
 from ragdistill.metrics.trec import Rankings
-from ragdistill.training.axes import Axes, principal_axes
+from ragdistill.training.axes import Axes, ranking_axes
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.texts import TrainText
 
@@ -55,13 +55,13 @@ def parse_dims(text: str | None, teacher: int) -> Dims:
 
 
 def find_axes(setup: Setup, texts: Sequence[TrainText], dims: Dims, seed: int) -> Axes:
-    """The principal axes of the teacher's stored vectors of ``texts``."""
+    """The axes that suit the teacher's stored vectors of ``texts``."""
     drawn = sample(texts, _TEXTS_FOR_AXES, seed, key=lambda item: f"{item.role} {item.text}")
     vectors = [
         setup.stored([item.text for item in drawn if item.role == role], role)
         for role in setup.by_role
     ]
-    return Axes(dims, principal_axes(np.concatenate(vectors), dims[0]))
+    return ranking_axes(np.concatenate(vectors), dims, seed)
 
 
 def turn(student: SentenceTransformer, axes: Axes, seed: int) -> None:
