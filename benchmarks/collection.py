@@ -6,23 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import in_turns, minilm, pydocs_documents, told
+from benchmarks.common import in_turns, pydocs_documents, told
 from ragdistill.models.resolve import resolve
-from ragdistill.signals.fingerprint import text_key
+from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import SignalStore
-from ragdistill_embedder.collecting import Wish, collect, fingerprints, open_spaces
-from ragdistill_embedder.encoder import Prompts
-from ragdistill_embedder.texts import TrainText
+from ragdistill_embedder.collecting import Wish, collect, open_spaces
+from ragdistill_embedder.teacher import LocalTeacher
+from ragdistill_embedder.texts import Role, TrainText
 
 
 def main(documents: int = 1000, rounds: int = 5) -> None:
     """Print the ratio, and the smallest cosine between the two."""
-    encoder, model = minilm(), resolve("MiniLM")
+    teacher = LocalTeacher(resolve("MiniLM"), "cpu")
     texts = pydocs_documents(documents)
     wanted = [TrainText(text, "passage") for text in texts]
-    prints = fingerprints(
-        model, Prompts(), max_length=encoder.max_length, dimensions=384, dtype="float16"
-    )
+    encoder, mine = teacher.encoder, teacher.fingerprint("", "float16")
+    prints: dict[Role, Fingerprint] = {"query": mine, "passage": mine}
     reference: list[np.ndarray] = []
     stored: list[np.ndarray] = []
 
@@ -32,7 +31,7 @@ def main(documents: int = 1000, rounds: int = 5) -> None:
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
             spaces = open_spaces(SignalStore(Path(folder)), prints, "MiniLM", accept_change=False)
-            collect(encoder, [Wish(wanted, spaces)], {"query": "", "passage": ""})
+            collect(teacher, [Wish(wanted, spaces)], {"query": "", "passage": ""})
             stored[:] = [spaces["passage"].get([text_key(text) for text in texts])]
 
     baseline()  # warm-up: threads, allocator

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ragdistill.models.resolve import ResolvedModel
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import SignalStore, Space, Writer
-from ragdistill_embedder.encoder import Answer, Encoder, Prompts
+from ragdistill_embedder.encoder import Answer
+from ragdistill_embedder.teacher import Batch, Teacher
 from ragdistill_embedder.texts import Role, TrainText
 
 WINDOW = 4096
@@ -22,34 +22,6 @@ class Collected:
 
     texts: int
     tokens: int
-
-
-def fingerprints(
-    model: ResolvedModel,
-    prompts: Prompts,
-    *,
-    max_length: int,
-    dimensions: int,
-    dtype: str,
-    window: int | None = None,
-) -> dict[Role, Fingerprint]:
-    """What identifies the teacher's vectors of queries and of passages: one and the same where
-    their prompts are. With a ``window``, its token states in runs of that many tokens."""
-    by_role: Mapping[Role, str] = {"query": prompts.query, "passage": prompts.passage}
-    return {
-        role: Fingerprint(
-            kind="vector" if window is None else "windows",
-            weights=model.weights_digest,
-            tokenizer=model.tokenizer_digest,
-            prompt=prompt,
-            pooling=model.pooling_digest if window is None else "",
-            max_length=max_length,
-            dtype=dtype,
-            dimensions=dimensions,
-            parameters={} if window is None else {"window": window},
-        )
-        for role, prompt in by_role.items()
-    }
 
 
 def open_spaces(
@@ -122,14 +94,15 @@ class Wish:
         return total
 
 
-def collect(encoder: Encoder, wishes: Sequence[Wish], prompts: Mapping[Role, str]) -> Collected:
+def collect(teacher: Teacher, wishes: Sequence[Wish], prompts: Mapping[Role, str]) -> Collected:
     """Ask the teacher for everything that is not stored yet.
 
     Each batch is stored as soon as it is answered, so that a killed collection loses at most the
-    batch that the teacher was working on. Memory is bounded by :data:`WINDOW` texts.
+    batches that the teacher was working on. Memory is bounded by :data:`WINDOW` texts.
 
     Raises:
-        UserError: the teacher returned NaN or infinity; the store cannot be written.
+        UserError: the teacher does not answer, or returned NaN or infinity; the store cannot be
+            written.
     """
     asked = tokens = 0
     with track("teacher", sum(len(wish.texts) for wish in wishes)) as advance:
@@ -149,7 +122,7 @@ def collect(encoder: Encoder, wishes: Sequence[Wish], prompts: Mapping[Role, str
                         advance(len(window) - len(missing.places), 0)
                         asked += len(missing.places)
                         for places, answer, count in _answers(
-                            encoder, window, missing.places, prompts[role], wish.window
+                            teacher, window, missing.places, prompts[role], wish.window
                         ):
                             _store(window, places, answer, missing, vectors, states)
                             tokens += count
@@ -158,12 +131,12 @@ def collect(encoder: Encoder, wishes: Sequence[Wish], prompts: Mapping[Role, str
 
 
 def _answers(
-    encoder: Encoder, texts: Sequence[str], asked: Sequence[int], prompt: str, window: int | None
-) -> Iterator[tuple[list[int], Answer, int]]:
+    teacher: Teacher, texts: Sequence[str], asked: Sequence[int], prompt: str, window: int | None
+) -> Iterator[Batch]:
     """Places in ``texts`` of a batch, what the teacher says of them, and their tokens."""
-    rows = encoder.tokenise([texts[place] for place in asked], prompt)
-    for batch, answer in encoder.batches(rows, prompt, window=window):
-        yield [asked[item] for item in batch], answer, sum(len(rows[item]) for item in batch)
+    wanted = [texts[place] for place in asked]
+    for batch, answer, tokens in teacher.answers(wanted, prompt, window=window):
+        yield [asked[item] for item in batch], answer, tokens
 
 
 def _store(

@@ -1,15 +1,17 @@
 """What the report says of models and data."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragdistill.data.leakage import audit
 from ragdistill.models.digest import digests
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill_embedder.encoder import Encoder
-from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.student import parameters
+
+if TYPE_CHECKING:
+    from ragdistill_embedder.setup import Setup
 
 _USAGE = """
 from sentence_transformers import SentenceTransformer
@@ -56,7 +58,7 @@ def describe_student(
     }
 
 
-def describe_data(setup: Setup) -> dict[str, Any]:
+def describe_data(setup: "Setup") -> dict[str, Any]:
     """The report's entry of what was measured on, with the audit of what was learnt from."""
     task, collection = setup.task, setup.eval_collection
     learnt = [item.text for item in setup.texts]

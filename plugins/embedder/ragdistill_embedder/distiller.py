@@ -1,6 +1,5 @@
 """The embedder's four stages: this file only hands things from one to the next."""
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from ragdistill.signals.store import Space
 from ragdistill_embedder import exporting, prefixes, student, training
 from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig
-from ragdistill_embedder.describe import describe_data, describe_model, describe_student
+from ragdistill_embedder.describe import describe_data, describe_student
 from ragdistill_embedder.encoder import Encoder, load_encoder
 from ragdistill_embedder.lesson import Recipe, in_order, make_lesson, token_lengths, tokenised
 from ragdistill_embedder.setup import Setup
@@ -49,10 +48,12 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup = self.setup
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
-        _ = setup.base, setup.task, setup.texts, self._dims, setup.spaces, self._windows
+        _ = setup.base, setup.task, setup.texts
         self._new_student()
+        setup.meet_teacher()
+        _ = self._dims, setup.spaces, self._windows
         return {
-            "teacher": setup.teacher.weights_digest,
+            "teacher": setup.teacher.digest,
             "student": setup.base.weights_digest,
             "data": setup.collection.digest,
             "eval_data": setup.eval_collection.digest,
@@ -79,7 +80,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     @cached_property
     def _dims(self) -> prefixes.Dims:
-        return prefixes.parse_dims(self.config.dims, self.setup.encoder.dimensions)
+        return prefixes.parse_dims(self.config.dims, self.setup.teacher.dimensions)
 
     @property
     def _windows(self) -> Mapping[Role, Space] | None:
@@ -105,7 +106,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         if self._windows is None:
             return (setup.wish(everything),)
         texts, count = in_order(setup.texts, self.config.seed)
-        lengths = token_lengths(setup.encoder, texts, setup.by_role)
+        lengths = token_lengths(setup.teacher.reader, texts, setup.by_role)
         studied = make_lesson(texts, count, lengths, self._recipe).studied()
         return (
             setup.wish([item for item in everything if item in studied], states=True),
@@ -119,7 +120,6 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         tokens, everything = self._count_tokens(todo), self._count_tokens(setup.texts)
         trained = min(config.train_tokens, round(config.epochs * everything))
         layers = f" with layers {config.student_layers}" if config.student_layers else ""
-        seconds = self._seconds_per_token(setup.texts)
         return Plan(
             steps=(
                 f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.wanted()):,} texts",
@@ -132,25 +132,25 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             store_bytes=sum(
                 wish.missing_bytes(round(tokens / max(1, len(todo)))) for wish in self._wishes
             ),
-            # A step of training is a forward and, at twice its cost, a backward pass.
-            seconds=seconds * (tokens + 3 * trained * self._share_of_layers()),
-            usd=0.0,
+            seconds=self._seconds(tokens, trained),
+            usd=setup.teacher.usd(tokens),
         )
 
     def _count_tokens(self, texts: Sequence[TrainText]) -> int:
-        return sum(token_lengths(self.setup.encoder, texts, self.setup.by_role))
+        return sum(token_lengths(self.setup.teacher.reader, texts, self.setup.by_role))
 
-    def _seconds_per_token(self, texts: list[TrainText]) -> float:
-        probe = sample(texts, _PROBE, self.config.seed, key=lambda item: item.text)
-        rows = self.setup.encoder.tokenise([item.text for item in probe])
-        started = time.perf_counter()
-        for _ in self.setup.encoder.batches(rows):
-            pass
-        return (time.perf_counter() - started) / sum(map(len, rows))
+    def _seconds(self, tokens: int, trained: int) -> float | None:
+        """What collecting and training take, measured on a few texts."""
+        probe = sample(self.setup.texts, _PROBE, self.config.seed, key=lambda item: item.text)
+        rate = self.setup.teacher.seconds_per_token([item.text for item in probe])
+        if rate is None:
+            return None
+        # A step of training is a forward and, at twice its cost, a backward pass.
+        return rate * (tokens + 3 * trained * self._share_of_layers())
 
     def _share_of_layers(self) -> float:
         return student.parameters(self._new_student().model) / student.parameters(
-            self.setup.encoder.model
+            self.setup.teacher.reader.model
         )
 
     def collect(self) -> Section:
@@ -169,7 +169,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             axes = prefixes.find_axes(setup, setup.texts, self._dims, config.seed)
             prefixes.turn(learner.model, axes, config.seed)
         else:
-            head = student.projection(learner.dimensions, setup.encoder.dimensions, config.seed)
+            head = student.projection(learner.dimensions, setup.teacher.dimensions, config.seed)
         texts, count = in_order(setup.texts, config.seed)
         rows = tokenised(learner, texts, setup.by_role)
         lesson = make_lesson(texts, count, [len(row) for row in rows], recipe)
@@ -184,9 +184,9 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         }
 
     def _new_student(self) -> Encoder:
-        base = load_encoder(self.setup.base.path, self.config.device)
-        model = student.make_student(base, self.config.student_layers, self.setup.prompts)
-        model.max_seq_length = min(base.max_length, self.setup.encoder.max_length)
+        base, teacher = load_encoder(self.setup.base.path, self.config.device), self.setup.teacher
+        model = student.make_student(base, self.config.student_layers, teacher.prompts)
+        model.max_seq_length = min(base.max_length, teacher.max_length or base.max_length)
         # In half precision the small steps of training would be lost.
         return Encoder(model.float())
 
@@ -218,7 +218,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         seed = self.config.seed
         return {
             "items": len(task.queries),
-            "teacher": describe_model(setup.teacher, setup.encoder),
+            "teacher": setup.teacher.describe(),
             "student": describe_student(
                 self._name(learner), self.student_folder, learner, setup.base
             ),
@@ -233,7 +233,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         return exporting.export_all(
             self.folder,
             learner,
-            self.setup.encoder,
+            self.setup.teacher.encoder,
             self.setup.task,
             self.setup.by_role,
             self.config.seed,

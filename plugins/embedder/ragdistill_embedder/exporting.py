@@ -62,13 +62,13 @@ def kept_vectors(folder: Path) -> TaskVectors:
 def export_all(
     folder: Path,
     learner: Encoder,
-    teacher: Encoder,
+    teacher: Encoder | None,
     task: Task,
     prompts: Mapping[Role, str],
     seed: int,
 ) -> dict[str, Any]:
     """ONNX fp32, ONNX int8 (or what it falls back to) and a FAISS index under ``export/``, their
-    rankings, and the speed of teacher, student and exports on the same texts."""
+    rankings, and the speed of teacher (if it runs here), student and exports on the same texts."""
     kept = kept_vectors(folder)
     bench = Bench(folder, task, prompts, seed, kept, rank(task, kept.queries, kept.documents))
     full, small = folder / "export/onnx", folder / "export/onnx-int8"
@@ -137,15 +137,15 @@ class Bench:
         }
 
     def speed(
-        self, teacher: Encoder, learner: Encoder, exports: Mapping[str, Path]
+        self, teacher: Encoder | None, learner: Encoder, exports: Mapping[str, Path]
     ) -> dict[str, Any]:
         """Latency and throughput on a sample of the documents, the systems taking turns."""
         texts = sample(self.task.document_texts, SPEED_TEXTS, self.seed, key=str)
         prompt = self.prompts["passage"]
-        systems: dict[str, Callable[[list[str]], object]] = {
-            "teacher": partial(_encode, teacher, prompt),
-            "student": partial(_encode, learner, prompt),
-        }
+        systems: dict[str, Callable[[list[str]], object]] = {}
+        if teacher is not None:
+            systems["teacher"] = partial(_encode, teacher, prompt)
+        systems["student"] = partial(_encode, learner, prompt)
         for name, path in exports.items():
             systems[name] = partial(OnnxEmbedder(path).encode, prompt=prompt)
         found = profile_many(systems, texts, batch=BATCH)

@@ -17,8 +17,7 @@ from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, training
 from ragdistill_embedder.config import EmbedderConfig
-from ragdistill_embedder.encoder import Encoder, Prompts, load_encoder
-from ragdistill_embedder.student import states_of
+from ragdistill_embedder.teacher import LocalTeacher, Teacher
 from ragdistill_embedder.texts import Role, TrainText, training_texts
 
 
@@ -29,16 +28,24 @@ class Setup:
         self._config = config
 
     @cached_property
-    def teacher(self) -> ResolvedModel:
-        """The teacher's files."""
-        return resolve(self._config.teacher, kind="embedder")
+    def teacher(self) -> Teacher:
+        """Who is asked."""
+        config = self._config
+        model = resolve(config.teacher, kind="embedder")
+        return LocalTeacher(model, config.device, max_length=config.max_length)
 
     @cached_property
     def base(self) -> ResolvedModel:
         """The files of the model that the student is made of."""
         config = self._config
-        base = resolve(config.student, kind="embedder") if config.student else self.teacher
-        if config.student_layers is None and base.weights_digest == self.teacher.weights_digest:
+        base = resolve(config.student, kind="embedder") if config.student else self.teacher.model
+        if base is None:
+            raise UserError(
+                "the teacher has no layers here that a student could be made of",
+                where="--student",
+                mend="name a model, as --student MiniLM",
+            )
+        if config.student_layers is None and base.weights_digest == self.teacher.digest:
             raise UserError(
                 "the student would be the teacher itself",
                 where="--student",
@@ -86,67 +93,43 @@ class Setup:
             )
         return texts
 
-    @cached_property
-    def encoder(self) -> Encoder:
-        """The teacher, loaded."""
-        return load_encoder(
-            self.teacher.path, self._config.device, max_length=self._config.max_length
-        )
-
-    @cached_property
-    def prompts(self) -> Prompts:
-        """The teacher's prompts: its alias's where it knows them (an empty one says that there is
-        none), else what its folder says."""
-        alias, named = self.teacher.alias, self.encoder.prompts
-        query = alias.query_prompt if alias else None
-        passage = alias.passage_prompt if alias else None
-        return Prompts(
-            query=named.query if query is None else query,
-            passage=named.passage if passage is None else passage,
-        )
-
     @property
     def by_role(self) -> dict[Role, str]:
-        """The prompt of each role."""
-        return {"query": self.prompts.query, "passage": self.prompts.passage}
+        """The teacher's prompt of each role."""
+        prompts = self.teacher.prompts
+        return {"query": prompts.query, "passage": prompts.passage}
+
+    def meet_teacher(self) -> None:
+        """Let the teacher show who it is, before anything is asked that is to be stored."""
+        self.teacher.meet(lambda: bool(self.wish(self.wanted()).unasked()))
+        vars(self).pop("spaces", None)
 
     @cached_property
     def spaces(self) -> dict[Role, Space]:
         """Where the teacher's vectors are stored."""
-        return self._spaces(self.encoder.dimensions, None)
+        return self._spaces(None)
 
     @cached_property
     def windows(self) -> dict[Role, Space] | None:
         """Where its token states are stored; None unless the student is made of its layers and
         reads the very same tokens, for only then are their states of the same kind."""
-        base, teacher = self.base, self.teacher
-        mine, theirs = ((model.weights_digest, model.tokenizer_digest) for model in (base, teacher))
-        if mine != theirs:
+        base, teacher = self.base, self.teacher.model
+        if teacher is None:
             return None
-        return self._spaces(states_of(self.encoder.model), training.WINDOW_TOKENS)
+        mine, theirs = ((model.weights_digest, model.tokenizer_digest) for model in (base, teacher))
+        return self._spaces(training.WINDOW_TOKENS) if mine == theirs else None
 
-    def _spaces(self, dimensions: int, window: int | None) -> dict[Role, Space]:
-        prints = collecting.fingerprints(
-            self.teacher,
-            self.prompts,
-            max_length=self.encoder.max_length,
-            dimensions=dimensions,
-            dtype=self._config.store_dtype,
-            window=window,
-        )
+    def _spaces(self, window: int | None) -> dict[Role, Space]:
+        teacher, dtype = self.teacher, self._config.store_dtype
         return collecting.open_spaces(
             SignalStore(self._config.store or default_address()),
-            prints,
-            self._teacher_name,
+            {
+                role: teacher.fingerprint(prompt, dtype, window=window)
+                for role, prompt in self.by_role.items()
+            },
+            teacher.known_as,
             accept_change=self._config.accept_teacher_change,
         )
-
-    @property
-    def _teacher_name(self) -> str:
-        """What the store knows the teacher by: a folder by its whole path, for two projects may
-        each have a ``./model``."""
-        local = self.teacher.source == "local"
-        return str(self.teacher.path.resolve()) if local else self._config.teacher
 
     def evaluation_texts(self) -> list[TrainText]:
         """Queries and documents of the task, as the teacher is asked about them."""
@@ -167,7 +150,7 @@ class Setup:
 
     def collect(self, *wishes: collecting.Wish) -> collecting.Collected:
         """Ask the teacher for what is not stored yet."""
-        return collecting.collect(self.encoder, wishes, self.by_role)
+        return collecting.collect(self.teacher, wishes, self.by_role)
 
     def stored(self, texts: list[str], role: Role) -> Vectors:
         """The teacher's unit vectors ``[n, d]`` from the store."""
