@@ -75,6 +75,25 @@ class Prefix(_Section):
     search_ms: NonNegative | None = None
 
 
+class ReEmbedding(_Section):
+    """What embedding the documents with the student takes on this machine."""
+
+    documents: Count
+    tokens: Count
+    seconds: NonNegative
+    usd: NonNegative | None = None
+
+
+class Asymmetric(_Section):
+    """Queries by the student, documents by the teacher; ``both_student`` is with both by it."""
+
+    index: str
+    documents: Count
+    dimensions: Count
+    both_student: dict[str, Quality]
+    re_embedding: ReEmbedding
+
+
 class Speed(_Section):
     """Latency of single texts in milliseconds, throughput in texts a second."""
 
@@ -114,6 +133,7 @@ class Report(_Section):
     speed: dict[str, Speed]
     stages: dict[str, StageFigures]
     prefixes: dict[str, Prefix] = Field(default_factory=dict)
+    asymmetric: Asymmetric | None = None
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

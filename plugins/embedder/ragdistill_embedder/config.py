@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
 from ragdistill.config import RunConfig, option
 
@@ -17,6 +17,26 @@ class EmbedderConfig(RunConfig):
         affects="train",
         default=None,
         metavar="N|LIST",
+    )
+    asymmetric: bool = option(
+        "The student is for queries alone: they search the index that the teacher has made, and "
+        "no document is embedded again.",
+        affects="collect",
+        default=False,
+    )
+    teacher_index: str | None = option(
+        "With --asymmetric: the teacher's index of the documents that are searched, a folder as "
+        "export/faiss, a FAISS file or an .npy file of vectors (ids of rows in ids.json beside it).",
+        affects="evaluate",
+        default=None,
+        metavar="PATH",
+        shown_default="the teacher's stored vectors",
+    )
+    usd_per_hour: Annotated[float, Ge(0)] | None = option(
+        "Price of this machine; the report then tells in money what it tells in hours.",
+        affects="evaluate",
+        default=None,
+        metavar="USD",
     )
     dims: str | None = option(
         "Matryoshka: vectors that may be cut after so many dimensions, as 384,256,128,64; the largest "
@@ -32,14 +52,19 @@ class EmbedderConfig(RunConfig):
         metavar="N",
         shown_default="the teacher's",
     )
-    epochs: Annotated[float, Gt(0)] = option(
-        "Passes over the training text.", affects="train", default=4.0, metavar="N"
+    epochs: Annotated[float, Gt(0)] | None = option(
+        "Passes over the training text.",
+        affects="train",
+        default=None,
+        metavar="N",
+        shown_default="4; a static student 12",
     )
-    train_tokens: Annotated[int, Gt(0)] = option(
+    train_tokens: Annotated[int, Gt(0)] | None = option(
         "Stop training after N tokens in all, however many passes that is.",
         affects="train",
-        default=1_000_000,
+        default=None,
         metavar="N",
+        shown_default="1000000; a static student 8000000",
     )
     lr: Annotated[float, Gt(0)] = option(
         "Peak learning rate (AdamW, cosine after 5 % warm-up).",
@@ -47,8 +72,12 @@ class EmbedderConfig(RunConfig):
         default=1e-3,
         metavar="RATE",
     )
-    batch_tokens: Annotated[int, Gt(0)] = option(
-        "Tokens per training step, padding included.", affects="train", default=1024, metavar="N"
+    batch_tokens: Annotated[int, Gt(0)] | None = option(
+        "Tokens per training step, padding included.",
+        affects="train",
+        default=None,
+        metavar="N",
+        shown_default="1024; a static student 12288",
     )
     store_dtype: Literal["float16", "float32"] = option(
         "How vectors are kept in the store.",

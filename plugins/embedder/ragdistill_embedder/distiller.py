@@ -1,6 +1,6 @@
 """The embedder's four stages: this file only hands things from one to the next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -9,15 +9,26 @@ from torch import nn
 
 from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
+from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval
+from ragdistill.metrics.retrieval import Vectors
+from ragdistill.metrics.trec import Rankings
 from ragdistill.signals.store import Space
-from ragdistill_embedder import exporting, prefixes, student, training
+from ragdistill_embedder import asymmetric, exporting, prefixes, static, student, training
 from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.describe import describe_data, describe_student
 from ragdistill_embedder.encoder import Encoder, load_encoder
-from ragdistill_embedder.lesson import Recipe, in_order, make_lesson, token_lengths, tokenised
+from ragdistill_embedder.lesson import (
+    Recipe,
+    in_order,
+    make_lesson,
+    make_recipe,
+    token_lengths,
+    tokenised,
+)
 from ragdistill_embedder.setup import Setup
+from ragdistill_embedder.teacher_index import TeacherIndex, teacher_index
 from ragdistill_embedder.texts import Role, TrainText
 
 DEFAULT_GATE = 0.93
@@ -49,9 +60,14 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
         _ = setup.base, setup.task, setup.texts
-        self._new_student()
+        if setup.static:
+            static.check_teacher(setup.teacher.encoder)
+        else:
+            self._new_student()
         setup.meet_teacher()
         _ = self._dims, setup.spaces, self._windows
+        if self.config.teacher_index is not None:
+            _ = self._index
         return {
             "teacher": setup.teacher.digest,
             "student": setup.base.weights_digest,
@@ -67,19 +83,31 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 "rankings/teacher.trec",
                 "rankings/student.trec",
                 *prefixes.rankings_of(self._dims),
+                *((f"rankings/{asymmetric.BOTH}.trec",) if self.setup.asymmetric else ()),
                 *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
                 exporting.VECTORS,
             ),
-            "export": (
-                "export/onnx/model.onnx",
-                "export/onnx-int8/model.onnx",
-                "export/faiss/index.faiss",
+            "export": exporting.outputs(
+                static=self.setup.static, indexed=self.config.teacher_index is None
             ),
         }
         return left.get(stage, ())
 
     @cached_property
+    def _index(self) -> TeacherIndex | None:
+        """The teacher's own index, if that is what is searched."""
+        if not self.setup.asymmetric:
+            return None
+        return teacher_index(self.setup, self.config.teacher_index)
+
+    @cached_property
     def _dims(self) -> prefixes.Dims:
+        if self.config.dims and self.setup.asymmetric:
+            raise UserError(
+                "the teacher's index has whole vectors, so its queries cannot be cut",
+                where="--dims",
+                mend="leave --dims out, or --asymmetric",
+            )
         return prefixes.parse_dims(self.config.dims, self.setup.teacher.dimensions)
 
     @property
@@ -88,13 +116,9 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     @cached_property
     def _recipe(self) -> Recipe:
-        config = self.config
-        return Recipe(
-            epochs=config.epochs,
-            max_tokens=config.train_tokens,
-            batch_tokens=config.batch_tokens,
-            lr=config.lr,
-            seed=config.seed,
+        return make_recipe(
+            self.config,
+            static=self.setup.static,
             similarity_weight=self.similarity_weight,
             state_weight=self.state_weight,
         )
@@ -118,14 +142,15 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup, config = self.setup, self.config
         todo = [item for wish in self._wishes for item in wish.unasked()]
         tokens, everything = self._count_tokens(todo), self._count_tokens(setup.texts)
-        trained = min(config.train_tokens, round(config.epochs * everything))
+        trained = min(self._recipe.max_tokens, round(self._recipe.epochs * everything))
+        served = "an index" if setup.static else "as ONNX in fp32 and int8"
         layers = f" with layers {config.student_layers}" if config.student_layers else ""
         return Plan(
             steps=(
                 f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.wanted()):,} texts",
                 f"train {setup.base.name}{layers} on {trained:,} tokens",
                 f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
-                f"export as ONNX in fp32 and int8 to {self.folder / 'export'}",
+                f"export {served} to {self.folder / 'export'}",
             ),
             items=len(todo),
             tokens=tokens,
@@ -149,6 +174,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         return rate * (tokens + 3 * trained * self._share_of_layers())
 
     def _share_of_layers(self) -> float:
+        if self.setup.static:
+            return 0.0  # it looks up what others compute
         return student.parameters(self._new_student().model) / student.parameters(
             self.setup.teacher.reader.model
         )
@@ -165,14 +192,16 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup.collect(*self._wishes)
         learner = self._new_student()
         axes = head = None
-        if self._dims:
+        if setup.asymmetric:
+            student.reach(learner.model, setup.teacher.dimensions, config.seed)
+        elif self._dims:
             axes = prefixes.find_axes(setup, setup.texts, self._dims, config.seed)
             prefixes.turn(learner.model, axes, config.seed)
         else:
             head = student.projection(learner.dimensions, setup.teacher.dimensions, config.seed)
         texts, count = in_order(setup.texts, config.seed)
         rows = tokenised(learner, texts, setup.by_role)
-        lesson = make_lesson(texts, count, [len(row) for row in rows], recipe)
+        lesson = make_lesson(texts, count, [max(1, len(row)) for row in rows], recipe)
         signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows)
         checkpoints = self.folder / "checkpoints"
         result = training.fit(learner, head, lesson, signals, recipe, checkpoints, axes)
@@ -184,7 +213,13 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         }
 
     def _new_student(self) -> Encoder:
-        base, teacher = load_encoder(self.setup.base.path, self.config.device), self.setup.teacher
+        teacher = self.setup.teacher
+        if self.setup.static:
+            reader = static.check_teacher(teacher.encoder)
+            return static.make_static(
+                reader, teacher.prompts, (item.text for item in self.setup.texts)
+            )
+        base = load_encoder(self.setup.base.path, self.config.device)
         model = student.make_student(base, self.config.student_layers, teacher.prompts)
         model.max_seq_length = min(base.max_length, teacher.max_length or base.max_length)
         # In half precision the small steps of training would be lost.
@@ -196,6 +231,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             training.save_projection(head, self.student_folder)
 
     def _name(self, learner: Encoder) -> str:
+        if self.setup.static:
+            return f"{self.setup.base.name}-static"
         if self.config.student_layers is None:
             return self.setup.base.name
         return f"{self.setup.base.name}-L{len(student.layers_of(learner.model))}"
@@ -203,20 +240,19 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def evaluate(self) -> Section:
         """Quality of teacher and student, the leakage audit, and the rankings."""
         setup, task = self.setup, self.setup.task
-        setup.collect(setup.wish(setup.evaluation_texts()))
-        teacher = retrieval.rank(
-            task,
+        setup.collect(setup.wish(setup.wanted()))
+        teacher = self._rank(
             setup.stored(task.query_texts, "query"),
-            setup.stored(task.document_texts, "passage"),
+            lambda: setup.stored(task.document_texts, "passage"),
         )
         learner = load_encoder(self.student_folder, self.config.device)
-        vectors = exporting.encode_task(learner, task, setup.by_role)
+        vectors, seconds = exporting.encode_task(learner, task, setup.by_role)
         exporting.keep_vectors(self.folder, vectors)
-        ranked = retrieval.rank(task, vectors.queries, vectors.documents)
+        ranked = self._rank(vectors.queries, lambda: vectors.documents)
         retrieval.write_rankings(self.folder, task, {"teacher": teacher, "student": ranked})
         pair = (vectors.queries, vectors.documents)
         seed = self.config.seed
-        return {
+        found = {
             "items": len(task.queries),
             "teacher": setup.teacher.describe(),
             "student": describe_student(
@@ -226,6 +262,17 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             "quality": retrieval.quality(task.qrels, teacher, ranked, seed),
             "prefixes": prefixes.measure(self.folder, task, teacher, pair, self._dims, seed),
         }
+        if self._index is not None:
+            found["asymmetric"] = asymmetric.section(
+                self.folder, setup, self._index, teacher, vectors, seconds, learner
+            )
+        return found
+
+    def _rank(self, queries: Vectors, documents: Callable[[], Vectors]) -> Rankings:
+        """What ``queries`` find: in the teacher's index, if that is searched, else in ``documents``."""
+        if self._index is not None:
+            return self._index.rank(self.setup.task, queries)
+        return retrieval.rank(self.setup.task, queries, documents())
 
     def export(self) -> Section:
         """ONNX in fp32 and int8, each held against the student, and the speed of all."""
@@ -233,10 +280,11 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         return exporting.export_all(
             self.folder,
             learner,
-            self.setup.teacher.encoder,
+            self.setup.teacher,
             self.setup.task,
             self.setup.by_role,
             self.config.seed,
+            self._index,
         )
 
     def judge(self) -> Section:

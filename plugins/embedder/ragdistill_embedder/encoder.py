@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
@@ -18,6 +19,9 @@ from ragdistill.losses import window_means
 
 Rows = list[list[int]]
 """Token ids of each text, special tokens included, cut at the model's maximum length."""
+
+ENDLESS = 1 << 30
+"""The maximum length of a model that takes any."""
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768, "mps": 8192}
 """Padded tokens per forward pass, by device: on a CPU what the caches hold of a small model's
@@ -100,11 +104,11 @@ class Encoder:
     def forward(self, rows: Rows, prompt: str = "", *, window: int | None = None) -> Answer:
         """What the model says of one batch; token states too, where a ``window`` is given."""
         features = self.features(rows, prompt)
-        mask = features["attention_mask"]
-        said = self.model(features)
+        said = self.model(dict(features))
         vectors = _array(said["sentence_embedding"])
         if window is None:
             return Answer(vectors, [])
+        mask = features["attention_mask"]
         means, counts = window_means(said["token_embeddings"].float(), mask, window)
         runs = (counts > 0).sum(dim=1).tolist()
         states = _array(means)
@@ -114,9 +118,12 @@ class Encoder:
         self, rows: Rows, prompt: str = "", *, window: int | None = None
     ) -> Iterator[tuple[list[int], Answer]]:
         """``(places in rows, what the model says of them)`` until every row has had its turn."""
-        lengths = [len(row) for row in rows]
-        for batch in token_budget_batches(lengths, BATCH_TOKENS[self.model.device.type]):
+        lengths = [max(1, len(row)) for row in rows]  # a static model may have no token of a text
+        for batch in token_budget_batches(lengths, self._at_once()):
             yield batch, self.forward([rows[place] for place in batch], prompt, window=window)
+
+    def _at_once(self) -> int:
+        return BATCH_TOKENS[self.model.device.type]
 
     def encode(
         self,
@@ -134,6 +141,46 @@ class Encoder:
                 advance(len(places), sum(len(rows[place]) for place in places))
         out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return out
+
+
+class StaticEncoder(Encoder):
+    """An encoder of a static model, which looks its tokens up and runs nothing: rows are bags, so
+    nothing is padded. Texts are cut where the tokenizer itself cuts them."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self.model = model.eval()
+        self.tokenizer = model[0].tokenizer
+        cut = self.tokenizer.truncation
+        self.max_length = int(cut["max_length"]) if cut else ENDLESS
+
+    def tokenise(self, texts: Sequence[str], prompt: str = "") -> Rows:
+        """See :class:`Encoder`."""
+        wanted = [prompt + text for text in texts]
+        found = self.tokenizer.encode_batch(wanted, add_special_tokens=False)
+        return [list(encoding.ids) for encoding in found]
+
+    def features(self, rows: Rows, prompt: str = "") -> dict[str, Any]:
+        """All ids one after the other ``[sum of lengths]``, and where each row begins ``[b]``."""
+        starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
+        ids = [token for row in rows for token in row]
+        device = self.model.device
+        return {
+            "input_ids": torch.tensor(ids, dtype=torch.long, device=device),
+            "offsets": torch.as_tensor(starts, dtype=torch.long, device=device),
+        }
+
+    def _at_once(self) -> int:
+        return BATCH_TOKENS["cuda"]  # looking up takes no room worth saving
+
+
+def is_static(model: SentenceTransformer) -> bool:
+    """Whether texts are means of looked-up vectors."""
+    return isinstance(model[0], StaticEmbedding)
+
+
+def encoder_of(model: SentenceTransformer) -> Encoder:
+    """``model`` behind the encoder that suits it."""
+    return StaticEncoder(model) if is_static(model) else Encoder(model)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:
@@ -164,16 +211,24 @@ def load_encoder(path: Path, device: str, *, max_length: int | None = None) -> E
             where=path,
             mend="choose a model that compares by the cosine",
         )
-    if model.tokenizer is None or not hasattr(model.tokenizer, "pad"):
+    if not is_static(model) and not hasattr(model.tokenizer, "pad"):
         raise UserError("has no tokenizer that batches can be made with", where=path)
     if max_length is not None:
-        limit = int(model.max_seq_length or max_length)
+        limit = encoder_of(model).max_length
         if max_length > limit:
             raise UserError(
                 f"{max_length} tokens are more than the model takes ({limit})", where="--max-length"
             )
-        model.max_seq_length = max_length
-    return Encoder(model)
+        _cut_at(model, max_length)
+    return encoder_of(model)
+
+
+def _cut_at(model: SentenceTransformer, length: int) -> None:
+    if is_static(model):
+        tokenizer: Any = model[0].tokenizer
+        tokenizer.enable_truncation(length)
+    else:
+        model.max_seq_length = length
 
 
 def pick_device(device: str) -> str:

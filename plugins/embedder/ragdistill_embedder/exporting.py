@@ -1,8 +1,9 @@
 """The student as it is served: ONNX in fp32 and int8, each held against the student itself."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from ragdistill.metrics.latency import profile_many
 from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_rankings
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
-from ragdistill_embedder.encoder import Encoder
+from ragdistill_embedder.encoder import Encoder, is_static
+from ragdistill_embedder.teacher import Teacher
+from ragdistill_embedder.teacher_index import TeacherIndex
 from ragdistill_embedder.texts import Role
 
 SPEED_TEXTS = 128
@@ -40,12 +43,14 @@ class TaskVectors:
     documents: Vectors
 
 
-def encode_task(encoder: Encoder, task: Task, prompts: Mapping[Role, str]) -> TaskVectors:
-    """A task's texts through ``encoder``."""
-    return TaskVectors(
-        queries=encoder.encode(task.query_texts, prompts["query"]),
-        documents=encoder.encode(task.document_texts, prompts["passage"]),
-    )
+def encode_task(
+    encoder: Encoder, task: Task, prompts: Mapping[Role, str]
+) -> tuple[TaskVectors, float]:
+    """A task's texts through ``encoder``, and the seconds that its documents took."""
+    queries = encoder.encode(task.query_texts, prompts["query"])
+    started = time.perf_counter()
+    documents = encoder.encode(task.document_texts, prompts["passage"])
+    return TaskVectors(queries, documents), time.perf_counter() - started
 
 
 def keep_vectors(folder: Path, vectors: TaskVectors) -> None:
@@ -59,32 +64,45 @@ def kept_vectors(folder: Path) -> TaskVectors:
     return TaskVectors(**load_file(str(folder / VECTORS)))
 
 
+def outputs(*, static: bool, indexed: bool) -> tuple[str, ...]:
+    """What :func:`export_all` leaves. A static student is served as it is: it runs no graph. Where
+    an index was brought, none is written."""
+    graphs = () if static else ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
+    return (*graphs, *(("export/faiss/index.faiss",) if indexed else ()))
+
+
 def export_all(
     folder: Path,
     learner: Encoder,
-    teacher: Encoder | None,
+    teacher: Teacher,
     task: Task,
     prompts: Mapping[Role, str],
     seed: int,
+    index: TeacherIndex | None = None,
 ) -> dict[str, Any]:
     """ONNX fp32, ONNX int8 (or what it falls back to) and a FAISS index under ``export/``, their
-    rankings, and the speed of teacher (if it runs here), student and exports on the same texts."""
+    rankings, and the speed of teacher (if it runs here), student and exports on the same texts.
+
+    With an ``index``, which the teacher made, queries are all that is embedded."""
     kept = kept_vectors(folder)
-    bench = Bench(folder, task, prompts, seed, kept, rank(task, kept.queries, kept.documents))
+    bench = Bench(folder, task, prompts, seed, kept, index)
     full, small = folder / "export/onnx", folder / "export/onnx-int8"
     digest = digests(folder / "student").weights
-    export_embedder(learner.model, full, source_digest=digest)
-    fp32 = bench.measure(full, FP32)
-    outcome = with_fallback(ladder(full, small), lambda path: bench.measure(path, INT8))
+    served, exports = {}, {}
+    if not is_static(learner.model):
+        export_embedder(learner.model, full, source_digest=digest)
+        fp32 = bench.measure(full, FP32)
+        outcome = with_fallback(ladder(full, small), lambda path: bench.measure(path, INT8))
+        exports["onnx"] = bench.entry(full, fp32, "fp32", ())
+        exports["onnx-int8"] = bench.entry(small, outcome.result, outcome.name, outcome.failed)
+        served = {"onnx": full, "onnx-int8": small}
     ids = [document.id for document in task.documents]
-    faiss_index.write(kept.documents, ids, folder / "export/faiss", encoder_digest=digest)
-    return {
-        "exports": {
-            "onnx": bench.entry(full, fp32, "fp32", ()),
-            "onnx-int8": bench.entry(small, outcome.result, outcome.name, outcome.failed),
-        },
-        "speed": bench.speed(teacher, learner, {"onnx": full, "onnx-int8": small}),
-    }
+    if index is None:
+        faiss_index.write(kept.documents, ids, folder / "export/faiss", encoder_digest=digest)
+    elif index.path is None:
+        theirs = index.index.reconstruct_n(0, len(ids))
+        faiss_index.write(theirs, ids, folder / "export/faiss", encoder_digest=teacher.digest)
+    return {"exports": exports, "speed": bench.speed(teacher.encoder, learner, served)}
 
 
 @dataclass(frozen=True)
@@ -96,22 +114,34 @@ class Bench:
     prompts: Mapping[Role, str]
     seed: int
     student: TaskVectors
-    student_rankings: Rankings
+    index: TeacherIndex | None = None
+    """The teacher's own, where that is what is searched."""
+
+    @cached_property
+    def student_rankings(self) -> Rankings:
+        """What the student itself finds."""
+        return self._rank(self.student)
+
+    def _rank(self, vectors: TaskVectors) -> Rankings:
+        if self.index is not None:
+            return self.index.rank(self.task, vectors.queries)
+        return rank(self.task, vectors.queries, vectors.documents)
 
     def measure(self, export: Path, limits: Limits) -> GateResult:
         """The gate's figures; leaves ``rankings/NAME.trec``."""
         runtime = OnnxEmbedder(export)
-        queries = runtime.encode(
-            self.task.query_texts, prompt=self.prompts["query"], normalize=True
-        )
-        documents = runtime.encode(
-            self.task.document_texts, prompt=self.prompts["passage"], normalize=True
-        )
-        rankings = rank(self.task, queries, documents)
+        encode = partial(runtime.encode, normalize=True)
+        queries = encode(self.task.query_texts, prompt=self.prompts["query"])
+        mine, theirs = TaskVectors(queries, queries[:0]), self.student.queries
+        if self.index is None:
+            documents = encode(self.task.document_texts, prompt=self.prompts["passage"])
+            mine = TaskVectors(queries, documents)
+            theirs = np.concatenate([theirs, self.student.documents])
+        rankings = self._rank(mine)
         write_rankings(self.folder, self.task, {export.name: rankings})
         return check(
-            np.concatenate([self.student.queries, self.student.documents]),
-            np.concatenate([queries, documents]),
+            theirs,
+            np.concatenate([mine.queries, mine.documents]),
             self.student_rankings,
             rankings,
             self.task.qrels,
@@ -139,9 +169,11 @@ class Bench:
     def speed(
         self, teacher: Encoder | None, learner: Encoder, exports: Mapping[str, Path]
     ) -> dict[str, Any]:
-        """Latency and throughput on a sample of the documents, the systems taking turns."""
-        texts = sample(self.task.document_texts, SPEED_TEXTS, self.seed, key=str)
-        prompt = self.prompts["passage"]
+        """Latency and throughput on a sample of the documents, or of the queries where those are all
+        that the student is for, the systems taking turns."""
+        served: Role = "passage" if self.index is None else "query"
+        whole = self.task.document_texts if self.index is None else self.task.query_texts
+        texts, prompt = sample(whole, SPEED_TEXTS, self.seed, key=str), self.prompts[served]
         systems: dict[str, Callable[[list[str]], object]] = {}
         if teacher is not None:
             systems["teacher"] = partial(_encode, teacher, prompt)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ragdistill.data.sampling import sample
 from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
+from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.encoder import Encoder, Rows
 from ragdistill_embedder.texts import Role, TrainText
 
@@ -31,6 +32,23 @@ class Recipe:
     warmup: float = 0.05
     weight_decay: float = 0.01
     clip: float = 1.0
+
+
+def make_recipe(
+    config: EmbedderConfig, *, static: bool, similarity_weight: float, state_weight: float
+) -> Recipe:
+    """What ``config`` says, and for what it leaves open what suits the student: a static one costs
+    next to nothing a token, and needs many to move its many vectors."""
+    epochs, tokens, batch = (12.0, 8_000_000, 12_288) if static else (4.0, 1_000_000, 1024)
+    return Recipe(
+        epochs=config.epochs or epochs,
+        max_tokens=config.train_tokens or tokens,
+        batch_tokens=config.batch_tokens or batch,
+        lr=config.lr,
+        seed=config.seed,
+        similarity_weight=similarity_weight,
+        state_weight=state_weight,
+    )
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules.dense import Dense
-from sentence_transformers.base.modules.normalize import Normalize
-from torch import nn
 
 from ragdistill.data.sampling import sample
 from ragdistill.errors import UserError
@@ -24,6 +21,7 @@ from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_ran
 from ragdistill.metrics.trec import Rankings
 from ragdistill.training.axes import Axes, ranking_axes
 from ragdistill_embedder.setup import Setup
+from ragdistill_embedder.student import append_map, orthogonal
 from ragdistill_embedder.texts import TrainText
 
 _TEXTS_FOR_AXES = 20_000
@@ -72,17 +70,10 @@ def turn(student: SentenceTransformer, axes: Axes, seed: int) -> None:
     """
     wide, narrow = axes.matrix.shape
     width = int(student.get_embedding_dimension() or 0)
-    dense = Dense(width, narrow, bias=False, activation_function=nn.Identity())
-    with torch.no_grad():
-        if width == wide:
-            dense.linear.weight.copy_(torch.from_numpy(axes.matrix.T))
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            nn.init.orthogonal_(dense.linear.weight, generator=generator)
-    last = len(student)
-    while isinstance(student[last - 1], Normalize):
-        last -= 1
-    student.insert(last, dense.to(student.device))
+    if width == wide:
+        append_map(student, torch.from_numpy(axes.matrix.T))
+    else:
+        append_map(student, orthogonal(narrow, width, seed))
 
 
 def measure(

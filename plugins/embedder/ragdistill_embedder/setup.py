@@ -17,6 +17,9 @@ from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, training
 from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.encoder import load_encoder
+from ragdistill_embedder.static import STATIC
+from ragdistill_embedder.student import same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Teacher
 from ragdistill_embedder.texts import Role, TrainText, training_texts
 
@@ -25,27 +28,43 @@ class Setup:
     """Models, data and stored signals of one run."""
 
     def __init__(self, config: EmbedderConfig) -> None:
-        self._config = config
+        self.config = config
 
     @cached_property
     def teacher(self) -> Teacher:
         """Who is asked."""
-        config = self._config
+        config = self.config
         model = resolve(config.teacher, kind="embedder")
         return LocalTeacher(model, config.device, max_length=config.max_length)
+
+    @property
+    def static(self) -> bool:
+        """Whether the student is to be one without a transformer."""
+        return self.config.student == STATIC
+
+    @property
+    def asymmetric(self) -> bool:
+        """Whether the student is for queries alone."""
+        return self.config.asymmetric or self.config.teacher_index is not None
 
     @cached_property
     def base(self) -> ResolvedModel:
         """The files of the model that the student is made of."""
-        config = self._config
-        base = resolve(config.student, kind="embedder") if config.student else self.teacher.model
+        config = self.config
+        named = None if self.static else config.student
+        base = resolve(named, kind="embedder") if named else self.teacher.model
         if base is None:
             raise UserError(
                 "the teacher has no layers here that a student could be made of",
                 where="--student",
                 mend="name a model, as --student MiniLM",
             )
-        if config.student_layers is None and base.weights_digest == self.teacher.digest:
+        if self.static and config.student_layers is not None:
+            raise UserError(
+                "a static student has no layers", where="--student-layers", mend="leave it out"
+            )
+        same = base.weights_digest == self.teacher.digest
+        if same and config.student_layers is None and not self.static:
             raise UserError(
                 "the student would be the teacher itself",
                 where="--student",
@@ -56,20 +75,20 @@ class Setup:
     @cached_property
     def collection(self) -> Collection:
         """The text to learn from."""
-        return load(self._config.data)
+        return load(self.config.data)
 
     @cached_property
     def eval_collection(self) -> Collection:
         """What is measured on."""
-        return load(self._config.eval_data) if self._config.eval_data else self.collection
+        return load(self.config.eval_data) if self.config.eval_data else self.collection
 
     @cached_property
     def task(self) -> Task:
         """The judged queries."""
-        if self._config.eval_data is not None:
+        if self.config.eval_data is not None:
             choose(self.eval_collection)  # what is named for evaluation must have judgments
         return retrieval.make_task(
-            self.eval_collection, limit=self._config.eval_queries, seed=self._config.seed
+            self.eval_collection, limit=self.config.eval_queries, seed=self.config.seed
         )
 
     @cached_property
@@ -83,12 +102,16 @@ class Setup:
         if not self.eval_collection.queries:
             avoid = [retrieval.opening(document) for document in self.eval_collection.documents]
         texts = training_texts(
-            self.collection, limit=self._config.train_items, seed=self._config.seed, avoid=avoid
+            self.collection,
+            limit=self.config.train_items,
+            seed=self.config.seed,
+            avoid=avoid,
+            queries_only=self.asymmetric,
         )
         if len(texts) < 2:
             raise UserError(
                 "holds too little text to learn from",
-                where=self._config.data,
+                where=self.config.data,
                 mend="give at least two texts",
             )
         return texts
@@ -114,21 +137,28 @@ class Setup:
         """Where its token states are stored; None unless the student is made of its layers and
         reads the very same tokens, for only then are their states of the same kind."""
         base, teacher = self.base, self.teacher.model
-        if teacher is None:
+        if self.static or teacher is None or base.tokenizer_digest != teacher.tokenizer_digest:
             return None
-        mine, theirs = ((model.weights_digest, model.tokenizer_digest) for model in (base, teacher))
-        return self._spaces(training.WINDOW_TOKENS) if mine == theirs else None
+        if base.weights_digest != teacher.weights_digest and not self._same_transformer():
+            return None
+        return self._spaces(training.WINDOW_TOKENS)
+
+    def _same_transformer(self) -> bool:
+        """Whether another model began with the teacher's layers: what follows them may differ."""
+        teacher = self.teacher.encoder
+        base = load_encoder(self.base.path, self.config.device)
+        return teacher is not None and same_transformer(base.model, teacher.model)
 
     def _spaces(self, window: int | None) -> dict[Role, Space]:
-        teacher, dtype = self.teacher, self._config.store_dtype
+        teacher, dtype = self.teacher, self.config.store_dtype
         return collecting.open_spaces(
-            SignalStore(self._config.store or default_address()),
+            SignalStore(self.config.store or default_address()),
             {
                 role: teacher.fingerprint(prompt, dtype, window=window)
                 for role, prompt in self.by_role.items()
             },
             teacher.known_as,
-            accept_change=self._config.accept_teacher_change,
+            accept_change=self.config.accept_teacher_change,
         )
 
     def evaluation_texts(self) -> list[TrainText]:
@@ -139,8 +169,13 @@ class Setup:
         ]
 
     def wanted(self) -> list[TrainText]:
-        """All that the teacher has to be asked about, each text once."""
-        return list(dict.fromkeys([*self.texts, *self.evaluation_texts()]))
+        """All that the teacher has to be asked about, each text once: not the documents of an index
+        that it has made already."""
+        known = self.config.teacher_index is not None
+        judged = [
+            item for item in self.evaluation_texts() if not (known and item.role == "passage")
+        ]
+        return list(dict.fromkeys([*self.texts, *judged]))
 
     def wish(self, texts: Sequence[TrainText], *, states: bool = False) -> collecting.Wish:
         """Vectors of ``texts``, and token ``states`` too."""

@@ -1,14 +1,18 @@
 """The student before it has learnt anything."""
 
+from typing import Any
+
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.dense import Dense
 from sentence_transformers.base.modules.transformer import Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling
-from torch import nn
+from torch import Tensor, nn
 
 from ragdistill.errors import UserError
 from ragdistill.training.pruning import choose_layers, keep_layers, layer_list
-from ragdistill_embedder.encoder import Encoder, Prompts
+from ragdistill_embedder.encoder import Encoder, Prompts, is_static
 
 
 def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> SentenceTransformer:
@@ -70,7 +74,43 @@ def freeze_words(model: SentenceTransformer) -> None:
     """Keep the token embeddings as they are, in place. A corpus holds few of the vocabulary's
     words; training only those would move them away from the words that queries will bring. They
     are also most of a small student's weights, so each step and checkpoint gets cheaper."""
-    transformer_of(model).auto_model.get_input_embeddings().requires_grad_(False)
+    if not is_static(model):
+        transformer_of(model).auto_model.get_input_embeddings().requires_grad_(False)
+
+
+def append_map(model: SentenceTransformer, weight: Tensor) -> None:
+    """Give ``model`` the linear map ``weight`` ``[m, d]``, in place, after all that shapes its
+    vectors and before what scales them to length 1. In a static model each token is mapped, which
+    comes to the same."""
+    if is_static(model):
+        bags: Any = model[0]
+        mapped = bags.embedding.weight.detach() @ weight.T.to(model.device)
+        model[0] = StaticEmbedding(bags.tokenizer, embedding_weights=mapped.contiguous())
+        model.to(model.device)
+        return
+    narrow, wide = weight.shape
+    dense = Dense(wide, narrow, bias=False, activation_function=nn.Identity())
+    with torch.no_grad():
+        dense.linear.weight.copy_(weight)
+    last = len(model)
+    while isinstance(model[last - 1], Normalize):
+        last -= 1
+    model.insert(last, dense.to(model.device))
+
+
+def reach(model: SentenceTransformer, dimensions: int, seed: int) -> None:
+    """Map the vectors of ``model`` into a space of so many ``dimensions``, in place, where they are
+    not in one: the map is part of the student, saved and exported with it."""
+    width = int(model.get_embedding_dimension() or 0)
+    if width != dimensions:
+        append_map(model, orthogonal(dimensions, width, seed))
+
+
+def orthogonal(rows: int, columns: int, seed: int) -> Tensor:
+    """A map ``[rows, columns]`` that keeps all angles it can, drawn with ``seed``."""
+    weight = torch.empty(rows, columns)
+    nn.init.orthogonal_(weight, generator=torch.Generator().manual_seed(seed))
+    return weight
 
 
 def projection(student: int, teacher: int, seed: int) -> nn.Linear | None:
@@ -79,10 +119,20 @@ def projection(student: int, teacher: int, seed: int) -> nn.Linear | None:
     if student == teacher:
         return None
     layer = nn.Linear(student, teacher, bias=False)
-    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        nn.init.orthogonal_(layer.weight, generator=generator)
+        layer.weight.copy_(orthogonal(teacher, student, seed))
     return layer
+
+
+def same_transformer(one: SentenceTransformer, other: SentenceTransformer) -> bool:
+    """Whether both have the same transformer, weight for weight, whatever follows it."""
+    if is_static(one) or is_static(other):
+        return False
+    mine, theirs = (transformer_of(model).auto_model.state_dict() for model in (one, other))
+    return mine.keys() == theirs.keys() and all(
+        weight.shape == theirs[name].shape and bool((weight == theirs[name]).all())
+        for name, weight in mine.items()
+    )
 
 
 def parameters(model: nn.Module) -> int:

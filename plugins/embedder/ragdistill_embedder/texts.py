@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from ragdistill.data.collection import Collection, Document
@@ -55,7 +56,12 @@ class TrainText:
 
 
 def training_texts(
-    collection: Collection, *, limit: int | None, seed: int, avoid: Iterable[str] = ()
+    collection: Collection,
+    *,
+    limit: int | None,
+    seed: int,
+    avoid: Iterable[str] = (),
+    queries_only: bool = False,
 ) -> list[TrainText]:
     """Documents, their sentences, and queries or what stands in for them, each text once.
 
@@ -67,19 +73,23 @@ def training_texts(
         seed: of what is drawn.
         avoid: texts that must not be learnt from (the evaluation queries), compared without
             case and white space.
+        queries_only: leave whole documents out, and take their sentences as queries.
     """
     banned = {_folded(text) for text in avoid}
     train_ids = set(collection.qrels.get("train", {}))
     queries = [query.text for query in collection.queries if query.id in train_ids]
+    documents = collection.documents
+    whole = dict.fromkeys(TrainText(document.content, "passage") for document in documents)
+    parts = _parts(documents, queries, seed)
+    asked = (TrainText(item.text, "query") for item in parts)
     found: dict[TrainText, None] = {}
-    for item in _all_texts(collection.documents, queries, seed):
+    for item in asked if queries_only else chain(whole, parts):
         if item.text and _folded(item.text) not in banned:
             found.setdefault(item)
     texts = list(found)
     if limit is None or len(texts) <= limit:
         return texts
     # Half of them whole documents: they are what will be searched, and are asked about anyway.
-    whole = {TrainText(document.content, "passage") for document in collection.documents}
     first = [item for item in texts if item in whole]
     rest = [item for item in texts if item not in whole]
     drawn = _draw(first, max(limit // 2, limit - len(rest)), seed)
@@ -91,11 +101,8 @@ def _draw(texts: Sequence[TrainText], count: int, seed: int) -> list[TrainText]:
     return sample(texts, count, seed, key=lambda item: f"{item.role} {item.text}")
 
 
-def _all_texts(
-    documents: Sequence[Document], queries: Sequence[str], seed: int
-) -> Iterator[TrainText]:
-    for document in documents:
-        yield TrainText(document.content, "passage")
+def _parts(documents: Sequence[Document], queries: Sequence[str], seed: int) -> Iterator[TrainText]:
+    """Queries, and what documents are made of."""
     for text in queries:
         yield TrainText(text, "query")
     rate = min(_SPANS_IN_ALL / len(documents), _SPANS_PER_DOCUMENT)

@@ -81,8 +81,7 @@ class EmbeddingLoss(nn.Module):
         teacher's token states are followed; ``labels``: teacher ``[b, d_t]``."""
         inputs, recipe = dict(features[0]), self.recipe
         states = inputs.pop(WINDOWS, None)
-        mask = inputs["attention_mask"]
-        said = self.model(inputs)
+        said = self.model(dict(inputs))
         student = said["sentence_embedding"]
         losses = {"regression": self._regression(student, labels)}
         if recipe.similarity_weight:
@@ -91,7 +90,9 @@ class EmbeddingLoss(nn.Module):
             found = over_prefixes(kl, student, labels, dims, cut_teacher=False)
             losses["similarity"] = recipe.similarity_weight * found
         if states is not None:
-            means, counts = window_means(said["token_embeddings"], mask, WINDOW_TOKENS)
+            means, counts = window_means(
+                said["token_embeddings"], inputs["attention_mask"], WINDOW_TOKENS
+            )
             losses["states"] = recipe.state_weight * state_regression(means, states, counts)
         return losses
 
