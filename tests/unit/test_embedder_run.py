@@ -47,6 +47,13 @@ def test_a_teacher_of_other_dimensions_is_followed_through_a_projection(
     losses = [row["held_out"] for row in report["training"]["losses"] if "held_out" in row]
     assert losses[-1] < losses[0]
     assert report["training"]["token_states"] is False
+    by, worst = report["quality_by"], report["worst"]
+    for groups in (by["length"], by["near_duplicate"]):
+        assert sum(group["queries"] for group in groups) == 10
+    assert by["measure"] == worst["measure"] == "nDCG@10"
+    lost = [query["teacher"] - query["student"] for query in worst["queries"]]
+    assert lost == sorted(lost, reverse=True)
+    assert len(lost) == worst["worse"] <= 10
 
 
 def test_token_states_are_stored_of_what_training_meets_and_vectors_of_everything(
@@ -133,9 +140,11 @@ def test_a_bare_corpus_is_measured_by_agreement_with_the_teacher(
     stages = ("--student-layers", "2", "--stages", "collect,train,evaluate", "--json")
     result = run(tmp_path, data, "--teacher", teacher, *stages)
     assert result.exit_code == 0, result.output
-    quality = json.loads(result.stdout)["quality"]
-    assert list(quality) == ["overlap@10"]
-    assert quality["overlap@10"]["teacher"] == 1
+    report = json.loads(result.stdout)
+    assert list(report["quality"]) == ["overlap@10"]
+    assert report["quality"]["overlap@10"]["teacher"] == 1
+    assert report["worst"]["measure"] == report["quality_by"]["measure"] == "overlap@10"
+    assert report["quality_by"]["near_duplicate"] is None
     shown = CliRunner().invoke(main, ["report", "show", str(tmp_path / "run")]).output
     assert "no judgments: the agreement with the teacher is measured" in shown
 

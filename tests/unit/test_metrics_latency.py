@@ -53,6 +53,7 @@ def test_percentiles_see_the_slow_calls(clock: Clock) -> None:
     speed = latency.profile(sometimes_slow, ["a", "b"], calls=1000, warmup=0)
     assert speed.p50_ms == pytest.approx(1)
     assert speed.p99_ms == pytest.approx(100)
+    assert speed.latencies_ms == pytest.approx([1] * 95 + [100] * 5)
 
 
 def test_systems_take_turns_and_share_a_drift(clock: Clock) -> None:

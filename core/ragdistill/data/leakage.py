@@ -77,6 +77,17 @@ def audit(
     and ``jaccard``.
     """
     matches = near_duplicates(train_texts, eval_texts, threshold)
+    return summary(matches, train_texts, eval_texts, threshold, examples)
+
+
+def summary(
+    matches: Sequence[Match],
+    train_texts: Sequence[str],
+    eval_texts: Sequence[str],
+    threshold: float = 0.8,
+    examples: int = 10,
+) -> dict[str, Any]:
+    """What :func:`audit` gives, of ``matches`` that :func:`near_duplicates` found."""
     nearest = sorted(matches, key=lambda match: (-match[2], match[1]))[:examples]
     return {
         "count": len(matches),
@@ -93,12 +104,20 @@ def audit(
     }
 
 
+def words(text: str) -> list[str]:
+    """The words of ``text``, folded to one case and Unicode form."""
+    return _WORD.findall(_folded(text))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def _distinct(texts: Sequence[str]) -> dict[str, list[int]]:
     """Each text as its words between blanks, and where it stands in ``texts``."""
     places: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
-        folded = unicodedata.normalize("NFKC", text).casefold()
-        places.setdefault(" ".join(_WORD.findall(folded)) or folded, []).append(index)
+        places.setdefault(" ".join(words(text)) or _folded(text), []).append(index)
     return places
 
 

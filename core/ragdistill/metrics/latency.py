@@ -18,6 +18,7 @@ Encode = Callable[[list[str]], object]
 """Does the whole work on a list of texts, and returns when it is done (arrays on the CPU)."""
 
 _BLOCK = 10  # calls that one system makes before the next has its turn
+_KEPT = 100  # latencies kept of each system, enough to draw how they are spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,12 @@ class Speed:
     texts: int
     """How many texts the throughput was measured on."""
     batch: int
+    latencies_ms: tuple[float, ...]
+    """Observed latencies of single texts, rising: evenly spaced quantiles, at most a hundred."""
 
     def as_json(self) -> dict[str, Any]:
         """As report.json holds it."""
-        return asdict(self)
+        return asdict(self) | {"latencies_ms": list(self.latencies_ms)}
 
 
 def profile(
@@ -133,4 +136,12 @@ def _summary(
     seconds: Sequence[float], rates: Sequence[float], calls: int, texts: int, batch: int
 ) -> Speed:
     p50, p95, p99 = (float(value) for value in np.percentile(seconds, (50, 95, 99)) * 1000)
-    return Speed(p50, p95, p99, float(np.median(rates)), calls, texts, batch)
+    return Speed(p50, p95, p99, float(np.median(rates)), calls, texts, batch, _thinned(seconds))
+
+
+def _thinned(seconds: Sequence[float]) -> tuple[float, ...]:
+    """Milliseconds, rising: the middle one of each of ``_KEPT`` equal parts."""
+    count = min(_KEPT, len(seconds))
+    shares = (np.arange(count) + 0.5) / count
+    found = np.quantile(seconds, shares, method="inverted_cdf")
+    return tuple(float(f"{1000 * each:.4g}") for each in found)

@@ -9,22 +9,16 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from annotated_types import Ge, Len
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ragdistill.errors import UserError
+from ragdistill.report.queries import QualityBy, Worst
+from ragdistill.report.section import Count, NonNegative, Quality
+from ragdistill.report.section import Section as _Section
 
 SCHEMA = 1
-
-Interval = Annotated[list[float], Len(2, 2)]
-Count = Annotated[int, Ge(0)]
-NonNegative = Annotated[float, Ge(0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 class Model(_Section):
@@ -47,15 +41,6 @@ class Data(_Section):
     queries: Count | None = None
     split: str | None = None
     near_duplicates: Count | dict[str, Any] | None = None
-
-
-class Quality(_Section):
-    """One measure: means over the queries, student / teacher, its 95 % interval."""
-
-    teacher: float | None = None
-    student: float | None = None
-    retention: float | None = None
-    ci95: Interval | None = None
 
 
 class Export(_Section):
@@ -101,6 +86,23 @@ class Speed(_Section):
     p95_ms: NonNegative | None = None
     p99_ms: NonNegative | None = None
     per_second: NonNegative | None = None
+    latencies_ms: list[NonNegative] | None = None
+
+
+class Loss(_Section):
+    """The mean loss since the last entry, or that of the held-out texts, after so many steps."""
+
+    step: Count
+    train: float | None = None
+    held_out: float | None = None
+
+
+class Training(_Section):
+    """What happened while the student learnt."""
+
+    steps: Count | None = None
+    held_out_items: Count | None = None
+    losses: list[Loss] = Field(default_factory=list)
 
 
 class StageFigures(_Section):
@@ -134,6 +136,9 @@ class Report(_Section):
     stages: dict[str, StageFigures]
     prefixes: dict[str, Prefix] = Field(default_factory=dict)
     asymmetric: Asymmetric | None = None
+    quality_by: QualityBy | None = None
+    worst: Worst | None = None
+    training: Training | None = None
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

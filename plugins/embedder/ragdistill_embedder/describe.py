@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragdistill.data.leakage import audit
+from ragdistill.data.leakage import summary
 from ragdistill.models.digest import digests
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
@@ -61,14 +61,14 @@ def describe_student(
 def describe_data(setup: "Setup") -> dict[str, Any]:
     """The report's entry of what was measured on, with the audit of what was learnt from."""
     task, collection = setup.task, setup.eval_collection
-    learnt = [item.text for item in setup.texts]
+    learnt, matches = [item.text for item in setup.texts], setup.near_duplicates
     return {
         "name": collection.name,
         "digest": collection.digest,
         "documents": len(task.documents),
         "queries": len(task.queries),
         "split": task.split,
-        "near_duplicates": audit(learnt, task.query_texts) if task.qrels else None,
+        "near_duplicates": None if matches is None else summary(matches, learnt, task.query_texts),
         "train": {
             "name": setup.collection.name,
             "digest": setup.collection.digest,

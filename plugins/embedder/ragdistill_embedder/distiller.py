@@ -11,8 +11,10 @@ from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval
+from ragdistill.metrics.by_query import quality_by
 from ragdistill.metrics.retrieval import Vectors
 from ragdistill.metrics.trec import Rankings
+from ragdistill.metrics.worst import worst
 from ragdistill.signals.store import Space
 from ragdistill_embedder import asymmetric, exporting, prefixes, static, student, training
 from ragdistill_embedder.collecting import Wish
@@ -261,6 +263,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             "data": describe_data(setup),
             "quality": retrieval.quality(task.qrels, teacher, ranked, seed),
             "prefixes": prefixes.measure(self.folder, task, teacher, pair, self._dims, seed),
+            "quality_by": quality_by(task, teacher, ranked, setup.near_duplicates, seed),
+            "worst": worst(task, teacher, ranked),
         }
         if self._index is not None:
             found["asymmetric"] = asymmetric.section(

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ragdistill.data import leakage
 from ragdistill.data.collection import Collection
 from ragdistill.data.loading import load
 from ragdistill.data.splits import choose
@@ -115,6 +116,14 @@ class Setup:
                 mend="give at least two texts",
             )
         return texts
+
+    @cached_property
+    def near_duplicates(self) -> list[leakage.Match] | None:
+        """Judged queries that resemble a text learnt from; None where nothing is judged, for then
+        the queries are openings of documents."""
+        if not self.task.qrels:
+            return None
+        return leakage.near_duplicates([item.text for item in self.texts], self.task.query_texts)
 
     @property
     def by_role(self) -> dict[Role, str]:
