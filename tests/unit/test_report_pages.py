@@ -1,5 +1,7 @@
 """What people see: the same figures everywhere, whatever is unknown, and nothing from outside."""
 
+import base64
+import hashlib
 import io
 import json
 import re
@@ -12,8 +14,9 @@ import yaml
 from click.testing import CliRunner
 from rich.console import Console
 
+from page_helpers import HOSTILE, full
 from ragdistill.cli.report import report as verb
-from ragdistill.report import card, html, plots, schema, terminal, view
+from ragdistill.report import card, curves, html, plots, schema, terminal, view
 from report_helpers import state
 
 
@@ -81,11 +84,21 @@ def test_page_is_whole_and_tells_the_figures() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_page_asks_nothing_of_the_network_and_runs_nothing() -> None:
+def test_page_asks_nothing_of_the_network_and_runs_its_own_script_alone() -> None:
     text = html.render(_report(), extra=schema.extra(state()))
     page = _Page(text)
     assert not re.findall(r"(?:https?:)?//", text)
-    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.tags}
+    assert not {"link", "img", "iframe"} & {tag for tag, _ in page.tags}
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = (a["content"] or "" for _, a in page.tags if "http-equiv" in a)
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        f"script-src 'sha256-{digest}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
     references = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href")]
     assert all(reference and reference.startswith("#") for reference in references)
     urls = re.findall(r"url\(([^)]*)\)", text)
@@ -106,11 +119,38 @@ def test_names_cannot_break_the_page_or_the_card() -> None:
     report["speed"][hostile] = report["speed"].pop("onnx")
     report["quality"][hostile] = report["quality"]["AP@100"]
     page = html.render(report)
-    assert "<script" not in page
+    assert page.count("<script") == 1
     _Page(page)
     text = card.render(report)
     assert "<script" not in text.split("---", 2)[2]
     assert "\n# x" not in text.split("---", 2)[2]
+
+
+def test_texts_of_the_data_cannot_break_the_page() -> None:
+    page = html.render(full())
+    tags = {tag for tag, _ in _Page(page).tags}
+    assert not {"img", "b"} & tags
+    assert page.count("<script") == 1
+    assert "{{ 7 * 7 }}" in page
+    told = _Page(page).text
+    for text in HOSTILE.values():
+        assert " ".join(text.split()) in told
+    assert "first five of 7" in told
+
+
+def test_queries_are_told_apart_on_the_page() -> None:
+    told = _Page(html.render(full())).text
+    for said in (
+        "1 to 4 words", "5 words", "like a training text", "below its teacher in 61 of 412",
+        "2 of 7, those that cost most", "1.00 → 0.00", "41", ">100", "(not in the corpus)",
+    ):  # fmt: skip
+        assert said in told, said
+    report = full()
+    report["worst"]["queries"] = []
+    report["quality_by"] |= {"length": None, "near_duplicate": None}
+    page = _Page(html.render(report))
+    assert "details" not in {tag for tag, _ in page.tags}
+    assert "groups" not in {attrs.get("id") for _, attrs in page.tags}
 
 
 def test_no_machine_s_folders_are_published_on_the_card() -> None:
@@ -234,14 +274,34 @@ def test_card_front_matter_is_what_the_hub_reads() -> None:
     assert (front["license"], front["license_name"]) == ("other", "Secret Corp licence 2")
 
 
+PLOTS = (
+    plots.retention, plots.quality_and_speed,
+    curves.by_dimension, curves.learning, curves.latency,
+)  # fmt: skip
+
+
 def test_plots_take_their_colours_from_the_page() -> None:
-    for svg in (plots.retention(_report()), plots.quality_and_speed(_report())):
+    for svg in (plot(full()) for plot in PLOTS):
         assert svg.startswith("<svg viewBox=")
         assert "var(--student)" in svg
         assert not re.search(r"#0[1-9]0[1-9]0[1-9]", svg)
         assert "<metadata" not in svg
         assert "DejaVu" not in svg
-    assert plots.retention(_bare()) == plots.quality_and_speed(_bare()) == ""
+    assert {plot(_bare()) for plot in PLOTS} == {""}
+
+
+def test_curves_need_two_points_and_bear_unknown_ones() -> None:
+    report = full()
+    report["prefixes"] = {"64": report["prefixes"]["64"]}
+    report["training"]["losses"] = [{"step": 1, "train": 0.5}, {"step": 1, "held_out": None}]
+    for speed in report["speed"].values():
+        speed["latencies_ms"] = [0.0]
+    assert {curve(report) for curve in PLOTS[2:]} == {""}
+    report["prefixes"]["32"] = {"quality": {"nDCG@10": {"retention": 0.9, "ci95": None}}}
+    report["prefixes"]["16"] = {"quality": {}}
+    report["training"]["losses"] += [{"step": 2, "train": 0.0}]
+    report["speed"]["student"]["latencies_ms"] = [0.0, 0.1]
+    assert all(curve(report).count("<svg") == 1 for curve in PLOTS[2:])
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """report.html: one file for people, with everything in it, that asks nothing of the network."""
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ragdistill.report import plots, view
+from ragdistill.report import curves, plots, view
 
 
 @cache
@@ -21,6 +24,18 @@ def _templates() -> Environment:
     )
     environment.filters.update(view.FILTERS)
     return environment
+
+
+@cache
+def _script() -> Markup:
+    """The page's one script; lines end as a browser reads them, whatever the file has."""
+    return Markup((files("ragdistill.report") / "templates/page.js").read_text(encoding="utf-8"))
+
+
+def _source(script: str) -> str:
+    """How a Content-Security-Policy names the only script that may run (CSP3, section 2.3.1)."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None) -> str:
@@ -42,4 +57,9 @@ def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None)
         # Our own SVG; the names in it were escaped when it was written.
         retention_plot=Markup(plots.retention(report)),
         speed_plot=Markup(plots.quality_and_speed(report)),
+        dimension_plot=Markup(curves.by_dimension(report)),
+        latency_plot=Markup(curves.latency(report)),
+        learning_plot=Markup(curves.learning(report)),
+        script=_script(),
+        script_source=Markup(_source(_script())),
     )

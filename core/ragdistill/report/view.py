@@ -197,6 +197,21 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def kind(group: Mapping[str, Any]) -> str:
+    """What the queries of a group of ``quality_by`` have in common."""
+    if group.get("words"):
+        fewest, most = group["words"]
+        span = str(most) if fewest == most else f"{fewest} to {most}"
+        return f"{span} word{'' if most == 1 else 's'}"
+    return "like a training text" if group.get("near_duplicate") else "unlike any training text"
+
+
+def rank(document: Mapping[str, Any], system: str, depth: int) -> str:
+    """The rank of a document of ``worst``; one that was not kept is beyond ``depth``."""
+    found = document.get(f"{system}_rank")
+    return f">{depth}" if found is None else str(found)
+
+
 def short(digest: str | None) -> str:
     """The first twelve characters of a digest."""
     return UNKNOWN if not digest else digest.removeprefix("sha256:")[:12]
@@ -204,6 +219,18 @@ def short(digest: str | None) -> str:
 
 FILTERS = {
     f.__name__: f
-    for f in (number, count, percent, interval, times, figures, parameters, duration, short)
+    for f in (
+        number,
+        count,
+        percent,
+        interval,
+        times,
+        figures,
+        parameters,
+        duration,
+        kind,
+        rank,
+        short,
+    )
 }
 """What the templates may format with."""
