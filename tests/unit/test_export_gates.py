@@ -108,11 +108,15 @@ def test_where_none_passes_the_last_is_returned_as_failed():
         with_fallback([], verdicts())
 
 
-def test_an_index_finds_what_was_put_in(tmp_path, vectors):
-    faiss_index.write(vectors[:60], IDS, tmp_path / "faiss", encoder_digest="ab")
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+@pytest.mark.parametrize("coding", ["float32", "float16", "int8", "binary"])
+def test_an_index_finds_what_was_put_in(tmp_path, vectors, kind, coding):
+    faiss_index.write(
+        vectors[:60], IDS, tmp_path / "faiss", encoder_digest="ab", kind=kind, coding=coding
+    )
     found = faiss_index.load(tmp_path / "faiss")
-    _, rows = found.index.search(vectors[60:], 1)
-    assert [found.ids[row] for row in rows[:, 0]] == IDS[:20]
+    assert [ranking[0][0] for ranking in found.search(vectors[60:], 3)] == IDS[:20]
+    assert type(found.index).__name__.startswith("IndexBinary") is (coding == "binary")
     assert found.encoder_digest == "ab"
     with pytest.raises(ValueError, match="ids"):
         faiss_index.write(vectors, IDS, tmp_path / "wrong", encoder_digest="ab")
@@ -120,7 +124,14 @@ def test_an_index_finds_what_was_put_in(tmp_path, vectors):
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("index.faiss", None), ("index.faiss", "x"), ("ids.json", "["), ("ids.json", "[]")],
+    [
+        ("index.faiss", None),
+        ("index.faiss", "x"),
+        ("ids.json", "["),
+        ("ids.json", "[]"),
+        ("ragdistill.json", '{"encoder_digest": "ab", "binary": true, "dimensions": 8}'),
+        ("ragdistill.json", '{"encoder_digest": "ab", "binary": false, "dimensions": 7}'),
+    ],
 )
 def test_a_spoilt_index_is_refused(tmp_path, vectors, file, content):
     faiss_index.write(vectors[:60], IDS, tmp_path / "faiss", encoder_digest="ab")

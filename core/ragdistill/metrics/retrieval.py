@@ -1,7 +1,7 @@
 """Search as a task: teacher and student on the same judged queries, and the files that let anyone
 recompute every figure. For whatever ranks documents: embedders, rerankers, rewriters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,13 @@ def write_rankings(folder: Path, task: Task, rankings: Mapping[str, Rankings]) -
         trec.write_qrels(folder / "rankings" / "qrels.trec", task.qrels)
 
 
-def quality(qrels: Qrels, teacher: Rankings, other: Rankings, seed: int) -> dict[str, Any]:
+def quality(
+    qrels: Qrels,
+    teacher: Rankings,
+    other: Rankings,
+    seed: int,
+    measures: Sequence[str] = MEASURES,
+) -> dict[str, Any]:
     """Each measure of ``other`` beside the teacher's, with the interval of its retention.
 
     Without judgments it is the share of the teacher's top ten that ``other`` finds, too.
@@ -107,10 +113,10 @@ def quality(qrels: Qrels, teacher: Rankings, other: Rankings, seed: int) -> dict
     if not qrels:
         shared = overlaps(teacher, other)
         return {AGREEMENT: compare(np.ones_like(shared), shared, seed).as_json()}
-    ours, theirs = per_query(qrels, teacher), per_query(qrels, other)
+    ours, theirs = per_query(qrels, teacher, measures), per_query(qrels, other, measures)
     return {
         measure: compare(_values(ours[measure]), _values(theirs[measure]), seed).as_json()
-        for measure in MEASURES
+        for measure in measures
     }
 
 

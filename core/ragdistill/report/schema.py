@@ -79,6 +79,22 @@ class Asymmetric(_Section):
     re_embedding: ReEmbedding
 
 
+class Storage(_Section):
+    """One way to keep and search the student's vectors, by ``ragdistill.metrics.storage``; where it
+    cannot be had of so few documents, the ``reason``."""
+
+    vectors: str
+    index: str
+    dimensions: Count
+    documents: Count
+    bytes_per_document: NonNegative | None = None
+    quality: dict[str, Quality] = Field(default_factory=dict)
+    ndcg_difference: float | None = None
+    recall_of_exact: NonNegative | None = None
+    search_ms: NonNegative | None = None
+    reason: str | None = None
+
+
 class Speed(_Section):
     """Latency of single texts in milliseconds, throughput in texts a second."""
 
@@ -139,6 +155,7 @@ class Report(_Section):
     quality_by: QualityBy | None = None
     worst: Worst | None = None
     training: Training | None = None
+    storage: list[Storage] = Field(default_factory=list)
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

@@ -79,6 +79,17 @@ class EmbedderConfig(RunConfig):
         metavar="N",
         shown_default="1024; a static student 12288",
     )
+    index: Literal["flat", "hnsw", "ivfpq"] = option(
+        "FAISS index of the documents that is exported: exact, a graph, or cells with product "
+        "quantisation.",
+        affects="export",
+        default="flat",
+    )
+    index_vectors: Literal["float32", "float16", "int8", "binary"] = option(
+        "How the exported index keeps vectors; ivfpq has codes of its own.",
+        affects="export",
+        default="float32",
+    )
     store_dtype: Literal["float16", "float32"] = option(
         "How vectors are kept in the store.",
         affects="collect",

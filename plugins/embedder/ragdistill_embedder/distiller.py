@@ -10,13 +10,21 @@ from torch import nn
 from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.errors import UserError
-from ragdistill.metrics import retrieval
+from ragdistill.metrics import retrieval, storage
 from ragdistill.metrics.by_query import quality_by
 from ragdistill.metrics.retrieval import Vectors
 from ragdistill.metrics.trec import Rankings
 from ragdistill.metrics.worst import worst
 from ragdistill.signals.store import Space
-from ragdistill_embedder import asymmetric, exporting, prefixes, static, student, training
+from ragdistill_embedder import (
+    asymmetric,
+    exporting,
+    indexing,
+    prefixes,
+    static,
+    student,
+    training,
+)
 from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.describe import describe_data, describe_student
@@ -68,6 +76,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             self._new_student()
         setup.meet_teacher()
         _ = self._dims, setup.spaces, self._windows
+        indexing.check(self.config, self._width, setup.task)
         if self.config.teacher_index is not None:
             _ = self._index
         return {
@@ -86,6 +95,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 "rankings/student.trec",
                 *prefixes.rankings_of(self._dims),
                 *((f"rankings/{asymmetric.BOTH}.trec",) if self.setup.asymmetric else ()),
+                *storage.rankings_of(self._dims),
                 *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
                 exporting.VECTORS,
             ),
@@ -94,6 +104,15 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             ),
         }
         return left.get(stage, ())
+
+    @property
+    def _width(self) -> int:
+        """Dimensions of what is searched."""
+        if self._dims:
+            return self._dims[0]
+        if self.setup.static or self.setup.asymmetric:
+            return self.setup.teacher.dimensions
+        return self._new_student().dimensions
 
     @cached_property
     def _index(self) -> TeacherIndex | None:
@@ -266,6 +285,10 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             "quality_by": quality_by(task, teacher, ranked, setup.near_duplicates, seed),
             "worst": worst(task, teacher, ranked),
         }
+        searched = exporting.searched_documents(vectors, self._index)
+        if searched is not None:
+            ground = storage.Ground(self.folder, task, teacher, vectors.queries, searched, seed)
+            found["storage"] = storage.measure(ground, setup.rank, self._dims)
         if self._index is not None:
             found["asymmetric"] = asymmetric.section(
                 self.folder, setup, self._index, teacher, vectors, seconds, learner
@@ -288,6 +311,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             self.setup.task,
             self.setup.by_role,
             self.config.seed,
+            (self.config.index, self.config.index_vectors),
             self._index,
         )
 

@@ -11,18 +11,20 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ragdistill.data.sampling import sample
-from ragdistill.export import faiss_index
 from ragdistill.export.gates import FP32, INT8, GateResult, Limits, check, with_fallback
 from ragdistill.export.int8 import ladder
 from ragdistill.export.onnx import export_embedder
 from ragdistill.export.runtime import OnnxEmbedder
 from ragdistill.files import atomic_path, folder_bytes
 from ragdistill.metrics import trec
+from ragdistill.metrics.indexes import Coding, Kind
 from ragdistill.metrics.latency import profile_many
 from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_rankings
+from ragdistill.metrics.storage import Ground
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill_embedder.encoder import Encoder, is_static
+from ragdistill_embedder.indexing import export_index
 from ragdistill_embedder.teacher import Teacher
 from ragdistill_embedder.teacher_index import TeacherIndex
 from ragdistill_embedder.texts import Role
@@ -78,6 +80,7 @@ def export_all(
     task: Task,
     prompts: Mapping[Role, str],
     seed: int,
+    form: tuple[Kind, Coding],
     index: TeacherIndex | None = None,
 ) -> dict[str, Any]:
     """ONNX fp32, ONNX int8 (or what it falls back to) and a FAISS index under ``export/``, their
@@ -96,13 +99,23 @@ def export_all(
         exports["onnx"] = bench.entry(full, fp32, "fp32", ())
         exports["onnx-int8"] = bench.entry(small, outcome.result, outcome.name, outcome.failed)
         served = {"onnx": full, "onnx-int8": small}
-    ids = [document.id for document in task.documents]
-    if index is None:
-        faiss_index.write(kept.documents, ids, folder / "export/faiss", encoder_digest=digest)
-    elif index.path is None:
-        theirs = index.index.reconstruct_n(0, len(ids))
-        faiss_index.write(theirs, ids, folder / "export/faiss", encoder_digest=teacher.digest)
+    searched = searched_documents(kept, index)
+    if searched is not None:
+        ground = Ground(folder, task, bench.teacher, kept.queries, searched, seed)
+        by = digest if index is None else teacher.digest
+        exports["faiss"] = export_index(ground, *form, encoder_digest=by)
     return {"exports": exports, "speed": bench.speed(teacher.encoder, learner, served)}
+
+
+def searched_documents(vectors: TaskVectors, index: TeacherIndex | None) -> Vectors | None:
+    """The vectors of the documents that the student's queries search, ``[n, d]``: its own, or those
+    that the teacher has stored; None where an index was brought, which stays as it is."""
+    if index is None:
+        return vectors.documents
+    if index.path is not None:
+        return None
+    stored: Vectors = index.index.reconstruct_n(0, len(index.ids))
+    return stored
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,11 @@ class Bench:
         if self.index is not None:
             return self.index.rank(self.task, vectors.queries)
         return rank(self.task, vectors.queries, vectors.documents)
+
+    @cached_property
+    def teacher(self) -> Rankings:
+        """What the teacher found."""
+        return trec.read(self.folder / "rankings/teacher.trec")
 
     def measure(self, export: Path, limits: Limits) -> GateResult:
         """The gate's figures; leaves ``rankings/NAME.trec``."""
@@ -156,13 +174,12 @@ class Bench:
         failed: Sequence[tuple[str, GateResult]],
     ) -> dict[str, Any]:
         """The report's entry of an export: its quality is measured against the teacher."""
-        teacher = trec.read(self.folder / "rankings/teacher.trec")
         mine = trec.read(self.folder / f"rankings/{export.name}.trec")
         return {
             **result.as_json(),
             "recipe": recipe,
             "size_mb": round(folder_bytes(export) / 1e6, 3),
-            "quality": quality(self.task.qrels, teacher, mine, self.seed),
+            "quality": quality(self.task.qrels, self.teacher, mine, self.seed),
             "attempts": [{"recipe": name, **each.as_json()} for name, each in failed],
         }
 

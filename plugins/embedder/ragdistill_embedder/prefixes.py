@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from ragdistill.data.sampling import sample
 from ragdistill.errors import UserError
+from ragdistill.metrics.indexes import unit_prefix
 from ragdistill.metrics.ranking import search_ms
 from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_rankings
 from ragdistill.metrics.trec import Rankings
@@ -92,7 +93,7 @@ def measure(
     """
     found: dict[str, Any] = {}
     for length in dims:
-        queries, documents = (_cut(part, length) for part in vectors)
+        queries, documents = (unit_prefix(part, length) for part in vectors)
         ranked = rank(task, queries, documents)
         write_rankings(folder, task, {f"student-{length}": ranked})
         found[str(length)] = {
@@ -101,14 +102,6 @@ def measure(
             "quality": quality(task.qrels, teacher, ranked, seed),
         }
     return found
-
-
-def _cut(vectors: Vectors, length: int) -> Vectors:
-    """Unit vectors of the first ``length`` dimensions."""
-    cut = np.ascontiguousarray(vectors[:, :length])
-    norms = np.linalg.norm(cut, axis=1, keepdims=True)
-    shortened: Vectors = cut / np.maximum(norms, np.finfo(np.float32).tiny)
-    return shortened
 
 
 def rankings_of(dims: Dims) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from ragdistill.data.splits import choose
 from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval
 from ragdistill.metrics.retrieval import Task, Vectors
+from ragdistill.metrics.trec import Rankings
 from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
@@ -201,3 +202,11 @@ class Setup:
         found: Vectors = self.spaces[role].get([text_key(text) for text in texts])
         found /= np.linalg.norm(found, axis=1, keepdims=True)
         return found
+
+    def rank(self, task: Task) -> Rankings:
+        """What the teacher finds, by its stored vectors."""
+        return retrieval.rank(
+            task,
+            self.stored(task.query_texts, "query"),
+            self.stored(task.document_texts, "passage"),
+        )
