@@ -2,7 +2,7 @@
 
 import runpy
 
-CLAIMS = ("startup", "collection", "float16", "training", "scale", "kills", "quality")
+CLAIMS = ("startup", "collection", "float16", "training", "scale", "kills", "quality", "storage")
 
 for claim in CLAIMS:
     print(f"== {claim}", flush=True)

@@ -25,15 +25,19 @@ def main() -> None:
     folder = data_folder()
     if folder is None:
         sys.exit("set RAGDISTILL_TEST_DATA to the folder of the evaluation sets")
+    kept = [measure(collection) for collection in collections(folder)]
+    print(f"mean of {len(kept)}: {mean(kept):.4f} of the teacher's nDCG@10")
+
+
+def collections(folder: Path) -> tuple[Collection, ...]:
+    """The three that quality is measured on, from the evaluation sets in ``folder``."""
     canard = load(str(folder / "canard"))
     rewritten = [dataclasses.replace(q, text=q.rewrite or q.text) for q in canard.queries]
-    collections = (
+    return (
         cut(load(str(folder / "vaswani_npl")), 1200),
         cut(dataclasses.replace(canard, queries=tuple(rewritten)), 1500),
         together(load(str(folder / "clapnq")), load(str(folder / "xquad"))),
     )
-    kept = [measure(collection) for collection in collections]
-    print(f"mean of {len(kept)}: {mean(kept):.4f} of the teacher's nDCG@10")
 
 
 def measure(collection: Collection) -> float:

@@ -31,7 +31,7 @@ _COLOURS = {
     "#080808": "var(--export-3)",
     "#090909": "var(--warn)",
 }
-_INK, _MUTED, _LINE, TEACHER, STUDENT, *_EXPORTS, GATE = _COLOURS
+INK, _MUTED, _LINE, TEACHER, STUDENT, *_EXPORTS, GATE = _COLOURS
 _MARKERS = ("o", "s", "D", "^")
 WIDTH = 4.7  # inches; about what half a desktop page and a whole phone have
 
@@ -44,9 +44,9 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
-    "text.color": _INK,
+    "text.color": INK,
     "xtick.color": _MUTED,
-    "ytick.color": _INK,
+    "ytick.color": INK,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "grid.color": _LINE,

@@ -4,26 +4,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator
 
 from ragdistill.metrics.pareto import front
 from ragdistill.report import view
-from ragdistill.report.plots import _GATE, _INK, _MUTED, _STUDENT, _STYLE, _TEACHER, _look, _svg
+from ragdistill.report.drawing import (
+    GATE,
+    INK,
+    STUDENT,
+    TEACHER,
+    canvas,
+    logarithmic,
+    look,
+    svg,
+)
 
 _LOOKS = {
-    "float32": (_STUDENT, "o"),
-    "float16": (_look(3)[0], "s"),
-    "int8": (_look(1)[0], "D"),
-    "binary": (_TEACHER, "^"),
-    "binary-rescored": (_look(2)[0], "^"),
-    "pq": (_GATE, "v"),
+    "float32": (STUDENT, "o"),
+    "float16": (look(3)[0], "s"),
+    "int8": (look(1)[0], "D"),
+    "binary": (TEACHER, "^"),
+    "binary-rescored": (look(2)[0], "^"),
+    "pq": (GATE, "v"),
 }
 """Colour and marker of what vectors are kept as."""
-_FRAMED = {"axes.spines.left": True, "ytick.color": _MUTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +60,15 @@ def stored(report: Mapping[str, Any]) -> Stored:
     rows = [
         row
         for count in counts
-        for row in _rows([e for e in entries if e["documents"] == count], measure)
+        for row in rows_of([e for e in entries if e["documents"] == count], measure)
     ]
     whole = [row for row in rows if row.entry["documents"] == counts[0]]
     left_out = [entry for entry in entries if entry.get("reason")]
     return Stored(rows, left_out, Markup(plot(whole, measure)))
 
 
-def _rows(entries: Sequence[Mapping[str, Any]], measure: str) -> list[Row]:
+def rows_of(entries: Sequence[Mapping[str, Any]], measure: str) -> list[Row]:
+    """Those of ``entries`` that were measured, of one corpus, the fewest bytes first."""
     known = []
     for entry in entries:
         row = (entry.get("quality") or {}).get(measure) or {}
@@ -77,11 +84,9 @@ def plot(rows: Sequence[Row], measure: str) -> str:
     fewer than two."""
     if len(rows) < 2:
         return ""
-    with mpl.rc_context(_STYLE | _FRAMED):
-        figure = Figure(figsize=(6.6, 3.6), layout="constrained")
-        axes = figure.add_subplot()
+    with canvas(5.6, 3.4) as axes:
         best = [row for row in rows if row.best]
-        axes.step(*_places(best), where="post", color=_INK, linewidth=1, alpha=0.6, zorder=1)
+        axes.step(*_places(best), where="post", color=INK, linewidth=1, alpha=0.6, zorder=1)
         for row in rows:
             _point(axes, row)
         for row in best:
@@ -90,9 +95,8 @@ def plot(rows: Sequence[Row], measure: str) -> str:
         axes.set_ylabel(measure)
         axes.margins(y=0.12)
         axes.grid()
-        axes.set_axisbelow(True)
         _legend(axes)
-        return _svg(figure, f"{measure} against bytes per document, with the Pareto front")
+        return svg(axes, f"{measure} against bytes per document, with the Pareto front")
 
 
 def _places(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
@@ -102,11 +106,11 @@ def _places(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
 
 def _point(axes: Axes, row: Row) -> None:
     """Filled on the front, hollow elsewhere; larger where the search is not exact."""
-    colour, marker = _LOOKS.get(row.entry["vectors"], (_INK, "x"))
+    colour, marker = _LOOKS.get(row.entry["vectors"], (INK, "x"))
     axes.plot(
         *_places([row]), color=colour, marker=marker, linestyle="none",
         markersize=6 if row.entry["index"] == "flat" else 9,
-        markerfacecolor=colour if row.best else "none", label=row.entry["vectors"],
+        markerfacecolor=colour if row.best else "none",
     )  # fmt: skip
 
 
@@ -121,14 +125,14 @@ def _name(axes: Axes, row: Row) -> None:
 def _sizes(axes: Axes, sizes: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(min(sizes) * 0.8, max(sizes) * 1.25)
+    logarithmic(axes.xaxis, "bytes a document", low=min(sizes), high=max(sizes))
     axes.xaxis.set_major_locator(LogLocator(base=2))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("bytes a document (logarithmic)")
 
 
 def _legend(axes: Axes) -> None:
-    """One line for what vectors are kept as, whatever is filled."""
-    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(named.values(), named.keys(), loc="lower right", fontsize=8)
+    """One line for what vectors are kept as, whatever is filled or large."""
+    handles = [
+        axes.plot([], [], color=colour, marker=marker, linestyle="none", label=name)[0]
+        for name, (colour, marker) in _LOOKS.items()
+    ]
+    axes.legend(handles=handles, loc="lower right", fontsize=8)

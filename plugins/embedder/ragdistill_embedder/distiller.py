@@ -95,7 +95,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 "rankings/student.trec",
                 *prefixes.rankings_of(self._dims),
                 *((f"rankings/{asymmetric.BOTH}.trec",) if self.setup.asymmetric else ()),
-                *storage.rankings_of(self._dims),
+                *(storage.rankings_of(self._dims) if self.config.teacher_index is None else ()),
                 *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
                 exporting.VECTORS,
             ),
