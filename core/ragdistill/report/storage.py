@@ -95,7 +95,7 @@ def plot(rows: Sequence[Row], measure: str) -> str:
         axes.set_ylabel(measure)
         axes.margins(y=0.12)
         axes.grid()
-        _legend(axes)
+        _legend(axes, {row.entry["vectors"] for row in rows})
         return svg(axes, f"{measure} against bytes per document, with the Pareto front")
 
 
@@ -129,10 +129,11 @@ def _sizes(axes: Axes, sizes: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(LogLocator(base=2))
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, shown: set[str]) -> None:
     """One line for what vectors are kept as, whatever is filled or large."""
     handles = [
         axes.plot([], [], color=colour, marker=marker, linestyle="none", label=name)[0]
         for name, (colour, marker) in _LOOKS.items()
+        if name in shown
     ]
     axes.legend(handles=handles, loc="lower right", fontsize=8)
