@@ -16,10 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from data_helpers import jsonl
+from endpoint_helpers import Fault, serving
 from models_helpers import make_model, make_wheel, wheel_alias
 from ragdistill.cli import main
 from ragdistill.models import aliases, wheel
 from ragdistill.models.aliases import Alias
+from ragdistill_embedder.endpoint import client
 from tiny_models import save_tiny, texts
 
 DOCUMENTS = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts(12))]
@@ -197,6 +199,30 @@ def not_a_zip(scene: Scene) -> None:
     (archive,) = (scene.folder / "index").iterdir()
     archive.write_bytes(b"<html>log in</html>")
     assert not zipfile.is_zipfile(archive)
+
+
+# Endpoints
+
+
+ASKED = (
+    "embedder --config c.yaml --student teacher --student-layers 2 --data data --out run"
+    " --store store --epochs 1 --stages collect"
+)
+"""A good command, if c.yaml tells of a good endpoint."""
+
+
+def endpoint(fault: Fault = lambda number: None, *, key: str | None = None, **options: Any) -> Set:
+    """A server that answers, but for its ``fault``; c.yaml says where it is, and ``options``."""
+
+    def spoil(scene: Scene) -> None:
+        served = scene.last.enter_context(serving(scene.folder / "teacher", key=key))
+        scene.monkeypatch.setattr(served, "fault", fault)
+        scene.monkeypatch.setattr(client, "PAUSE_SECONDS", (0.01, 0.02))
+        scene.monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        told = {"teacher": "openai:tiny", "teacher_url": served.url, "teacher_batch": 2}
+        scene.write("c.yaml", json.dumps(told | options))
+
+    return spoil
 
 
 # Runs and stores

@@ -115,7 +115,8 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
             None if plan.seconds is None else plan.seconds / 60,
             "about {:.1f}",
         ),
-        ("US dollars", plan.usd, "{:.2f}"),
+        # A price below a cent is no price of 0.00.
+        ("US dollars", plan.usd, "{:.1g}" if plan.usd and plan.usd < 0.01 else "{:,.2f}"),
     )
     for label, value, form in rows:
         click.echo(f"{label:>16}: {'unknown' if value is None else form.format(value)}")

@@ -74,11 +74,13 @@ class Wish:
 
     def unasked(self) -> list[TrainText]:
         """The texts of which something is not stored yet."""
-        found = []
+        found: dict[tuple[str, str], TrainText] = {}
         for role in ("query", "passage"):
             mine = self.of(role)
-            found += [TrainText(mine[place], role) for place in self.missing(role, mine).places]
-        return found
+            for place in self.missing(role, mine).places:
+                # Where both roles have one prompt, what is asked for the one serves the other.
+                found.setdefault((self.spaces[role].id, mine[place]), TrainText(mine[place], role))
+        return list(found.values())
 
     def missing_bytes(self, tokens: int) -> int:
         """Bytes that what is not stored yet will take, of texts of so many ``tokens``, about."""

@@ -7,6 +7,9 @@ from annotated_types import Ge, Gt
 
 from ragdistill.config import RunConfig, option
 
+KEY_NAME = "OPENAI_API_KEY"
+"""The environment variable that an endpoint's key is read from."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EmbedderConfig(RunConfig):
@@ -94,4 +97,47 @@ class EmbedderConfig(RunConfig):
         "How vectors are kept in the store.",
         affects="collect",
         default="float16",
+    )
+    teacher: str = option(
+        "Model that teaches: an alias, a Hub id, a local folder, or openai:NAME behind --teacher-url.",
+        affects="collect",
+        metavar="MODEL",
+    )
+    teacher_url: str | None = option(
+        "Address of an OpenAI-compatible endpoint, up to /v1, for a teacher openai:NAME.",
+        affects="collect",
+        default=None,
+        metavar="URL",
+    )
+    teacher_key_env: str = option(
+        "Environment variable that holds the endpoint's key; it is written down nowhere.",
+        affects="report",
+        default=KEY_NAME,
+        metavar="VAR",
+    )
+    teacher_price: Annotated[float, Ge(0)] | None = option(
+        "What the endpoint bills, in US dollars for a million tokens.",
+        affects="report",
+        default=None,
+        metavar="USD",
+        shown_default="unknown",
+    )
+    teacher_budget: Annotated[float, Gt(0)] | None = option(
+        "Ask the endpoint for nothing that might make it cost more than this in US dollars, all runs "
+        "with this store counted.",
+        affects="report",
+        default=None,
+        metavar="USD",
+    )
+    teacher_batch: Annotated[int, Gt(0)] = option(
+        "Texts in a request to the endpoint.", affects="report", default=32, metavar="N"
+    )
+    teacher_concurrency: Annotated[int, Gt(0)] = option(
+        "Requests to the endpoint at a time.", affects="report", default=4, metavar="N"
+    )
+    teacher_timeout: Annotated[float, Gt(0)] = option(
+        "Seconds after which a request to the endpoint is given up and sent again.",
+        affects="report",
+        default=60.0,
+        metavar="SECONDS",
     )

@@ -1,13 +1,12 @@
 """The embedder's four stages: this file only hands things from one to the next."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
-from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval, storage
@@ -37,9 +36,10 @@ from ragdistill_embedder.lesson import (
     token_lengths,
     tokenised,
 )
+from ragdistill_embedder.planning import make_plan
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.teacher_index import TeacherIndex, teacher_index
-from ragdistill_embedder.texts import Role, TrainText
+from ragdistill_embedder.texts import Role
 
 DEFAULT_GATE = 0.93
 """What the verdict asks for when no --gate is given: the usual go-ahead of the field."""
@@ -160,46 +160,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     def plan(self) -> Plan:
         """Texts still to be asked for, and what a sample of them takes on this machine."""
-        setup, config = self.setup, self.config
-        todo = [item for wish in self._wishes for item in wish.unasked()]
-        tokens, everything = self._count_tokens(todo), self._count_tokens(setup.texts)
-        trained = min(self._recipe.max_tokens, round(self._recipe.epochs * everything))
-        served = "an index" if setup.static else "as ONNX in fp32 and int8"
-        layers = f" with layers {config.student_layers}" if config.student_layers else ""
-        return Plan(
-            steps=(
-                f"ask {setup.teacher.name} for {len(todo):,} of {len(setup.wanted()):,} texts",
-                f"train {setup.base.name}{layers} on {trained:,} tokens",
-                f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
-                f"export {served} to {self.folder / 'export'}",
-            ),
-            items=len(todo),
-            tokens=tokens,
-            store_bytes=sum(
-                wish.missing_bytes(round(tokens / max(1, len(todo)))) for wish in self._wishes
-            ),
-            seconds=self._seconds(tokens, trained),
-            usd=setup.teacher.usd(tokens),
-        )
-
-    def _count_tokens(self, texts: Sequence[TrainText]) -> int:
-        return sum(token_lengths(self.setup.teacher.reader, texts, self.setup.by_role))
-
-    def _seconds(self, tokens: int, trained: int) -> float | None:
-        """What collecting and training take, measured on a few texts."""
-        probe = sample(self.setup.texts, _PROBE, self.config.seed, key=lambda item: item.text)
-        rate = self.setup.teacher.seconds_per_token([item.text for item in probe])
-        if rate is None:
-            return None
-        # A step of training is a forward and, at twice its cost, a backward pass.
-        return rate * (tokens + 3 * trained * self._share_of_layers())
-
-    def _share_of_layers(self) -> float:
-        if self.setup.static:
-            return 0.0  # it looks up what others compute
-        return student.parameters(self._new_student().model) / student.parameters(
-            self.setup.teacher.reader.model
-        )
+        learner = None if self.setup.static else self._new_student()
+        return make_plan(self.setup, self._recipe, self._wishes, learner, self.folder)
 
     def collect(self) -> Section:
         """The teacher's vectors of training texts, evaluation documents and queries."""

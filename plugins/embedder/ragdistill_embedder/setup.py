@@ -20,6 +20,8 @@ from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, training
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.encoder import load_encoder
+from ragdistill_embedder.endpoint.address import PREFIX
+from ragdistill_embedder.endpoint.teacher import EndpointTeacher
 from ragdistill_embedder.static import STATIC
 from ragdistill_embedder.student import same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Teacher
@@ -36,6 +38,14 @@ class Setup:
     def teacher(self) -> Teacher:
         """Who is asked."""
         config = self.config
+        if config.teacher.startswith(PREFIX):
+            return EndpointTeacher(config, lambda: self.base)
+        if config.teacher_url is not None:
+            raise UserError(
+                f"the teacher {config.teacher!r} is not behind an endpoint",
+                where="--teacher-url",
+                mend=f"leave it out, or give --teacher {PREFIX}NAME",
+            )
         model = resolve(config.teacher, kind="embedder")
         return LocalTeacher(model, config.device, max_length=config.max_length)
 

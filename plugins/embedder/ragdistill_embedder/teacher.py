@@ -24,6 +24,10 @@ class Teacher(Protocol):
         """What plans call it."""
 
     @property
+    def note(self) -> str:
+        """What a plan says besides; empty where there is nothing to say."""
+
+    @property
     def known_as(self) -> str:
         """What the store knows it by: a change behind this name is refused."""
 
@@ -49,7 +53,7 @@ class Teacher(Protocol):
 
     @property
     def dimensions(self) -> int:
-        """Length of its vectors."""
+        """Length of its vectors; 0 while that is not known."""
 
     @property
     def max_length(self) -> int | None:
@@ -98,6 +102,11 @@ class LocalTeacher:
     def name(self) -> str:
         """See ``Teacher``."""
         return self.model.name
+
+    @property
+    def note(self) -> str:
+        """Nothing."""
+        return ""
 
     @property
     def known_as(self) -> str:
