@@ -2,13 +2,16 @@
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -278,6 +281,26 @@ def raising(target: str, error: Exception) -> Set:
         raise error
 
     return lambda scene: scene.monkeypatch.setattr(target, fail)
+
+
+def no_module(name: str) -> Set:
+    """A Python package that is not installed, and cannot be imported."""
+
+    def spoil(scene: Scene) -> None:
+        real = importlib.util.find_spec
+
+        def find_spec(module: str, package: str | None = None) -> ModuleSpec | None:
+            return None if module == name else real(module, package)
+
+        scene.monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+        scene.monkeypatch.setitem(sys.modules, name, None)
+
+    return spoil
+
+
+def has_module(name: str) -> Set:
+    """Nothing is spoilt; without the package ``name`` there is nothing to see."""
+    return lambda scene: pytest.importorskip(name)
 
 
 def no_room_for(name: str) -> Set:

@@ -95,6 +95,16 @@ class Storage(_Section):
     reason: str | None = None
 
 
+class MtebTask(_Section):
+    """What mteb measured in one of its tasks, by the task's main score."""
+
+    main_score: str
+    splits: list[str] = Field(default_factory=list)
+    teacher: float | None = None
+    student: float | None = None
+    retention: float | None = None
+
+
 class Speed(_Section):
     """Latency of single texts in milliseconds, throughput in texts a second."""
 
@@ -156,6 +166,7 @@ class Report(_Section):
     worst: Worst | None = None
     training: Training | None = None
     storage: list[Storage] = Field(default_factory=list)
+    mteb: dict[str, MtebTask] = Field(default_factory=dict)
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

@@ -19,6 +19,8 @@ def render(report: Mapping[str, Any], console: Console) -> None:
         _print(_quality(report), console)
     if report.get("prefixes"):
         _print(_prefixes(report), console)
+    if report.get("mteb"):
+        _print(_mteb(report), console)
     if report["speed"] or report["exports"]:
         _print(_systems(report), console)
     for line in view.warnings(report):
@@ -68,6 +70,14 @@ def _prefixes(report: Mapping[str, Any]) -> Table:
             view.percent(row.get("retention")),
             view.interval(row.get("ci95")),
         )
+    return table
+
+
+def _mteb(report: Mapping[str, Any]) -> Table:
+    table = _table("mteb task", "main score", "teacher", "student", "kept")
+    for name, row in report["mteb"].items():
+        scores = (view.number(row.get(key)) for key in ("teacher", "student"))
+        table.add_row(name, row["main_score"], *scores, view.percent(row.get("retention")))
     return table
 
 

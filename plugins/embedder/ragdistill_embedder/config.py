@@ -93,6 +93,19 @@ class EmbedderConfig(RunConfig):
         affects="export",
         default="float32",
     )
+    mteb: tuple[str, ...] = option(
+        "Also measure teacher and student with mteb: its tasks by name, or folders in BEIR's layout, "
+        "as SciFact,./ours (extra mteb).",
+        affects="evaluate",
+        default=(),
+        metavar="TASKS",
+    )
+    report_to: str = option(
+        "Also log training to these trackers, as tensorboard,wandb; files go to trackers/ of the run.",
+        affects="report",
+        default="none",
+        metavar="LIST",
+    )
     store_dtype: Literal["float16", "float32"] = option(
         "How vectors are kept in the store.",
         affects="collect",

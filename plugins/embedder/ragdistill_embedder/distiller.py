@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.errors import UserError
-from ragdistill.metrics import retrieval, storage
+from ragdistill.metrics import retrieval, storage, suites
 from ragdistill.metrics.by_query import quality_by
 from ragdistill.metrics.retrieval import Vectors
 from ragdistill.metrics.trec import Rankings
@@ -22,6 +23,7 @@ from ragdistill_embedder import (
     prefixes,
     static,
     student,
+    tasks,
     training,
 )
 from ragdistill_embedder.collecting import Wish
@@ -40,6 +42,9 @@ from ragdistill_embedder.planning import make_plan
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.teacher_index import TeacherIndex, teacher_index
 from ragdistill_embedder.texts import Role
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
 
 DEFAULT_GATE = 0.93
 """What the verdict asks for when no --gate is given: the usual go-ahead of the field."""
@@ -69,6 +74,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup = self.setup
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
+        _ = self._recipe, self._mteb_tasks
         _ = setup.base, setup.task, setup.texts
         if setup.static:
             static.check_teacher(setup.teacher.encoder)
@@ -134,6 +140,10 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     @property
     def _windows(self) -> Mapping[Role, Space] | None:
         return self.setup.windows if self.state_weight else None
+
+    @cached_property
+    def _mteb_tasks(self) -> "list[AbsTask]":
+        return suites.find(self.config.mteb)
 
     @cached_property
     def _recipe(self) -> Recipe:
@@ -246,6 +256,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             "prefixes": prefixes.measure(self.folder, task, teacher, pair, self._dims, seed),
             "quality_by": quality_by(task, teacher, ranked, setup.near_duplicates, seed),
             "worst": worst(task, teacher, ranked),
+            "mteb": tasks.measure(self.folder, self._mteb_tasks, setup, learner),
         }
         searched = exporting.searched_documents(vectors, self._index)
         if searched is not None:

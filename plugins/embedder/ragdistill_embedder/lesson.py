@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragdistill.data.sampling import sample
+from ragdistill.training import trackers
 from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.encoder import Encoder, Rows
@@ -32,6 +33,8 @@ class Recipe:
     warmup: float = 0.05
     weight_decay: float = 0.01
     clip: float = 1.0
+    trackers: tuple[str, ...] = ()
+    """What the trainer reports to, as ``ragdistill.training.trackers`` names them."""
 
 
 def make_recipe(
@@ -48,6 +51,7 @@ def make_recipe(
         seed=config.seed,
         similarity_weight=similarity_weight,
         state_weight=state_weight,
+        trackers=trackers.parse(config.report_to),
     )
 
 

@@ -41,6 +41,7 @@ from ragdistill.signals.store import Space
 from ragdistill.training.axes import Axes
 from ragdistill.training.checkpoints import MarkComplete, last_complete
 from ragdistill.training.schedule import Schedule
+from ragdistill.training.trackers import writing_to
 from ragdistill_embedder.encoder import Encoder, Rows
 from ragdistill_embedder.lesson import Lesson, Recipe
 from ragdistill_embedder.student import freeze_words, without_dropout
@@ -235,7 +236,7 @@ def fit(
     freeze_words(student.model)
     steps, items = len(lesson.train), len(lesson.texts)
     tokens = [collator.tokens(batch) for batch in lesson.train]
-    with track("student", steps) as advance:
+    with track("student", steps) as advance, writing_to(folder.parent, recipe.trackers):
         trainer = ScheduledTrainer(
             schedules=(lesson.train, lesson.check),
             projection=projection,
@@ -293,7 +294,8 @@ def _arguments(
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         seed=recipe.seed,
-        report_to="none",
+        report_to=list(recipe.trackers),
+        run_name=folder.parent.name,
         disable_tqdm=True,
         dataloader_pin_memory=False,
         logging_nan_inf_filter=False,
