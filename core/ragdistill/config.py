@@ -25,17 +25,20 @@ def option(
     default: Any = dataclasses.MISSING,
     metavar: str = "",
     shown_default: str = "",
+    sweep: bool = False,
 ) -> Any:
     """A config field: its words in ``--help`` and the first stage whose result depends on it.
 
     A run folder goes on with another value only where no collected signal and no trained weight
-    depends on it (``evaluate`` and later).
+    depends on it (``evaluate`` and later). ``--sweep`` may vary an option that says so: one that
+    changes how is trained, and neither the held-out text nor what its loss means.
     """
     metadata = {
         "help": help,
         "affects": affects,
         "metavar": metavar,
         "shown_default": shown_default,
+        "sweep": sweep,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

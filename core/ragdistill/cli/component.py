@@ -39,9 +39,11 @@ def component(name: str, config: type[RunConfig], *, method: str, help: str) -> 
         stages: str | None,
         dry_run: bool,
         as_json: bool,
+        sweep: tuple[str, ...],
+        sweep_trials: int,
         **options: Any,
     ) -> None:
-        from ragdistill.cli.running import Request, execute
+        from ragdistill.cli.running import Request, Sweep, execute
 
         context = click.get_current_context()
         given = {
@@ -51,8 +53,9 @@ def component(name: str, config: type[RunConfig], *, method: str, help: str) -> 
         }
         resolved = resolve(config, config_file, given)
         chosen = choose_method(name, resolved.method or method)
+        swept = Sweep(sweep, sweep_trials)
         status = execute(
-            Request(name, chosen, resolved, out, stages, dry_run=dry_run, as_json=as_json)
+            Request(name, chosen, resolved, out, stages, swept, dry_run=dry_run, as_json=as_json)
         )
         context.exit(status)
 
@@ -105,6 +108,21 @@ def _run_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--config", "config_file"], type=file, help="YAML file of options.", metavar="FILE"
+        ),
+        click.Option(
+            ["--sweep"],
+            multiple=True,
+            help="Train with each of these values, and keep the best on held-out text; again for "
+            "another option (extra sweep).",
+            metavar="KEY=A,B|LOW..HIGH",
+        ),
+        click.Option(
+            ["--sweep-trials"],
+            type=click.IntRange(min=1),
+            default=8,
+            show_default=True,
+            help="How many values to try where a sweep has a range.",
+            metavar="N",
         ),
         click.Option(["--dry-run"], is_flag=True, help="Say what would be done, and stop."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print report.json on stdout."),

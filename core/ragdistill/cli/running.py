@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ragdistill import plugins
+from ragdistill.cli import sweeping
 from ragdistill.cli.component import exit_status, plan_json
 from ragdistill.config import RunConfig
 from ragdistill.distiller import Method, Plan, Section, Stage
@@ -18,6 +19,14 @@ from ragdistill.files import writing
 from ragdistill.hookspecs import hookimpl
 from ragdistill.pipeline import parse_stages, require_earlier, run_stages
 from ragdistill.run import Run, locked
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What ``--sweep`` and ``--sweep-trials`` say."""
+
+    texts: tuple[str, ...] = ()
+    trials: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,7 @@ class Request:
     config: RunConfig
     out: Path | None
     stages: str | None
+    sweep: Sweep
     dry_run: bool
     as_json: bool
 
@@ -37,13 +47,20 @@ def execute(request: Request) -> int:
     """Run what ``request`` asks for; return the exit status."""
     stages = parse_stages(request.stages)
     folder = request.out or default_folder(request.component, request.config)
-    distiller = request.method.load()(request.config, folder)
+    space = sweeping.parse(request.sweep.texts, request.config)
+    config = request.config
+    if space and not request.dry_run:
+        base = sweeping.Base(request.component, request.method, config, folder)
+        config = sweeping.sweep(base, space, request.sweep.trials)
+    distiller = request.method.load()(config, folder)
     if request.dry_run:
-        _show_plan(distiller.plan(), as_json=request.as_json)
+        plan = distiller.plan()
+        told = sweeping.planned(plan, space, request.sweep.trials) if space else plan
+        _show_plan(told, as_json=request.as_json)
         return 0
     # All that can be refused is refused before the folder exists: it leaves nothing behind.
     inputs = distiller.inputs()
-    run = Run(folder, request.component, request.method.name, request.config)
+    run = Run(folder, request.component, request.method.name, config)
     run.resume(inputs)
     for stage in stages:
         require_earlier(run, distiller, stage, stages)

@@ -101,6 +101,30 @@ def learning(report: Mapping[str, Any]) -> str:
         return svg(axes, "Loss of training and of held-out texts by step")
 
 
+def trials(report: Mapping[str, Any]) -> str:
+    """The held-out loss of each trial of a sweep by step, the best one strong; empty where there is
+    no sweep."""
+    found = sorted((report.get("sweep") or {}).get("trials", []), key=lambda one: one["held_out"])
+    if not found:
+        return ""
+    with canvas(WIDTH, 2.6) as axes:
+        for place, trial in reversed(list(enumerate(found))):
+            rows = [row for row in trial["losses"] if "held_out" in row]
+            steps, losses = ([row[key] for row in rows] for key in ("step", "held_out"))
+            colour, _ = look(0 if place == 0 else 1 + (place - 1) % 3)
+            label = ", ".join(f"{key}={value}" for key, value in trial["values"].items())
+            width = 2.4 if place == 0 else 1.0
+            axes.plot(steps, losses, color=colour, linewidth=width, label=label)
+        _loss_axis(
+            axes, [row["held_out"] for t in found for row in t["losses"] if "held_out" in row]
+        )
+        axes.set_xlabel("step")
+        axes.set_ylabel("held-out loss")
+        axes.grid()
+        axes.legend(reverse=True)
+        return svg(axes, "Held-out loss by step, for each trial of the sweep")
+
+
 def _loss_axis(axes: Axes, values: Sequence[float]) -> None:
     """Logarithmic where the losses differ widely, or the end of training would be a flat line."""
     low, high = min(values), max(values)

@@ -56,6 +56,7 @@ def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None)
         looks=plots.looks(report),
         # Our own SVG; the names in it were escaped when it was written.
         retention_plot=Markup(plots.retention(report)),
+        sweep_plot=Markup(curves.trials(report)),
         speed_plot=Markup(plots.quality_and_speed(report)),
         dimension_plot=Markup(curves.by_dimension(report)),
         latency_plot=Markup(curves.latency(report)),

@@ -105,6 +105,22 @@ class MtebTask(_Section):
     retention: float | None = None
 
 
+class Trial(_Section):
+    """One run of a sweep: the options it had, its best held-out loss, and all its losses by step."""
+
+    values: dict[str, str]
+    held_out: float
+    seconds: NonNegative | None = None
+    losses: list[dict[str, float]] = Field(default_factory=list)
+
+
+class Sweep(_Section):
+    """Runs that differ in training options; the one of the lowest ``held_out`` is this run."""
+
+    measure: str
+    trials: list[Trial]
+
+
 class Speed(_Section):
     """Latency of single texts in milliseconds, throughput in texts a second."""
 
@@ -167,6 +183,7 @@ class Report(_Section):
     training: Training | None = None
     storage: list[Storage] = Field(default_factory=list)
     mteb: dict[str, MtebTask] = Field(default_factory=dict)
+    sweep: Sweep | None = None
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

@@ -61,6 +61,7 @@ class EmbedderConfig(RunConfig):
         default=None,
         metavar="N",
         shown_default="4; a static student 12",
+        sweep=True,
     )
     train_tokens: Annotated[int, Gt(0)] | None = option(
         "Stop training after N tokens in all, however many passes that is.",
@@ -68,12 +69,14 @@ class EmbedderConfig(RunConfig):
         default=None,
         metavar="N",
         shown_default="1000000; a static student 8000000",
+        sweep=True,
     )
     lr: Annotated[float, Gt(0)] = option(
         "Peak learning rate (AdamW, cosine after 5 % warm-up).",
         affects="train",
         default=1e-3,
         metavar="RATE",
+        sweep=True,
     )
     batch_tokens: Annotated[int, Gt(0)] | None = option(
         "Tokens per training step, padding included.",
