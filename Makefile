@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CACHE := $(CURDIR)/.cache
 
-.PHONY: demo test unit lint bench docs wheel clean
+.PHONY: demo test unit lint bench integrations docs wheel clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	RAGDISTILL_HOME=$(CACHE) $(BIN)/python -m benchmarks
+
+# Every example of docs/in-other-code.md, each library in an environment of its own under .cache.
+integrations: $(INSTALLED)
+	RAGDISTILL_HOME=$(CACHE) $(BIN)/python -m benchmarks.integrations $(CACHE)/integrations
 
 # The generated pages (command line, hooks), and every snippet in docs/ run.
 docs: $(INSTALLED)

@@ -101,10 +101,11 @@ def save_tiny(
     dimensions: int = 32,
     similarity: str = "cosine",
     weight: float | None = None,
+    prompts: dict[str, str | None] | None = None,
 ) -> Path:
     """A BERT of random weights with mean pooling and normalisation, saved in ``folder``.
 
-    ``weight`` is put into one of its weights, to spoil it.
+    ``weight`` is put into one of its weights, to spoil it. ``prompts`` go before its texts.
     """
     whole = folder / "transformer"
     tokenizer = make_tokenizer()
@@ -129,6 +130,7 @@ def save_tiny(
         modules=[transformer, Pooling(dimensions, "mean"), Normalize()],
         device="cpu",
         similarity_fn_name=similarity,
+        prompts=prompts,
     )
     made.save_pretrained(str(folder), create_model_card=False)
     _remove(whole)

@@ -18,11 +18,10 @@ AbsTaskRetrieval = pytest.importorskip("mteb.abstasks").AbsTaskRetrieval
 @pytest.fixture
 def teacher(tmp_path: Path) -> Path:
     """A tiny model that has something to say before a query, and before a document."""
-    folder = save_tiny(tmp_path / "teacher")
-    said = folder / "config_sentence_transformers.json"
-    prompts = {"query": "what is the old song of ", "document": "the queen of the blue sea "}
-    said.write_text(json.dumps(json.loads(said.read_text()) | {"prompts": prompts}))
-    return folder
+    return save_tiny(
+        tmp_path / "teacher",
+        prompts={"query": "what is the old song of ", "document": "the queen of the blue sea "},
+    )
 
 
 def _run(folder: Path, teacher: Path, *more: str) -> Result:
