@@ -194,7 +194,8 @@ def _refuse_unusable(alias: Alias) -> None:
     if not alias.hub and not alias.wheel:
         raise UserError(
             f"the weights of {alias.name!r} are not published",
-            mend="choose a model with published weights (`ragdistill models list`)",
+            mend="choose a model with published weights (`ragdistill models list`)"
+            + (f", or ask its endpoint, as --teacher openai:{alias.api}" if alias.api else ""),
         )
     if alias.remote_code:
         raise UserError(

@@ -58,9 +58,8 @@ def ask_all(
     """Requests and their answers, in the order in which these come in.
 
     When one fails for good, or on Ctrl-C, nothing more is sent; what is under way was paid for, so it
-    is waited for and handed on before the failure is raised. Where a request might exceed the budget,
-    those under way may still turn out cheaper than they might have been: it waits for them, and then
-    goes in halves.
+    is handed on before the failure is raised. A request that might exceed the budget waits for those
+    under way, which may turn out cheaper than they might have been, and then goes in halves.
 
     Raises:
         UserError: ``ask``'s, or ``over_budget`` when not even one text fits in.

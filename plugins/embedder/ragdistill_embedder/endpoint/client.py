@@ -1,6 +1,7 @@
 """Requests to an endpoint: tried again where that helps, given up with one line where it does not."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ _PASSING = frozenset([408, 409, 425, 429])
 _BYTES = 1 << 20
 """Allowed of an answer; of each vector in it half as much again."""
 _SHOWN = 200
+_TOLD_SECONDS = 20.0
+_LOG = logging.getLogger(__name__)
 
 
 class Passing(Exception):
@@ -112,6 +115,7 @@ class Client:
             wait=lambda state: pause(state) + _asked_to_wait(state),
             stop=self._enough,
             sleep=sleep_using_event(self._stop),
+            before_sleep=_tell,
             reraise=True,
         )
         try:
@@ -229,6 +233,13 @@ class Client:
             words = words.replace(self._options.key, "...")
         shown = "".join(sign if sign.isprintable() else " " for sign in words).strip()[:_SHOWN]
         return f": {shown}" if shown else "", code
+
+
+def _tell(state: RetryCallState) -> None:
+    """Of a pause that somebody who waits would wonder about."""
+    if state.outcome is not None and state.upcoming_sleep >= _TOLD_SECONDS:
+        error = state.outcome.exception()
+        _LOG.warning("%s; next try in %.0f s", error, state.upcoming_sleep)
 
 
 def _asked_to_wait(state: RetryCallState) -> float:
