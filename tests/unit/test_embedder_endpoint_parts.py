@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from endpoint_helpers import in_base64
 from ragdistill.errors import UserError
+from ragdistill.signals.places import place
 from ragdistill_embedder.endpoint import address
 from ragdistill_embedder.endpoint.asking import Request, ask_all, requests
 from ragdistill_embedder.endpoint.client import retry_after
-from ragdistill_embedder.endpoint.identity import Generation
+from ragdistill_embedder.endpoint.identity import Generation, Records
 from ragdistill_embedder.endpoint.reply import Unusable, parse
 from ragdistill_embedder.endpoint.spend import Ask, OverBudget, Spend, Totals
 
@@ -284,6 +285,31 @@ def test_a_request_is_never_thought_smaller_than_it_can_be() -> None:
     assert request.ask == Ask(2, 28, 28)
     first, second = request.halves()
     assert [first.places, second.places] == [[0], [1]]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_generations_are_kept_in_the_store_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    monkeypatch.setenv("RAGDISTILL_HOME", str(tmp_path / "home"))
+    store = place("memory://endpoints" if remote else tmp_path / "store")
+    records = Records(store, address.parse("openai:m", "https://host/v1"))
+    assert records.generations() == []
+    rng = np.random.default_rng(0)
+    vectors = [rng.normal(size=(2, 8)).astype(np.float32) for _ in range(2)]
+    for number, item in enumerate(vectors, 1):
+        records.begin(number, ("a", "b"), item)
+    monkeypatch.setenv("RAGDISTILL_HOME", str(tmp_path / "another machine"))
+    store = place("memory://endpoints") if remote else store
+    found = Records(store, address.parse("openai:m", "https://HOST/v1/")).generations()
+    assert [(item.number, item.texts) for item in found] == [(2, ("a", "b")), (1, ("a", "b"))]
+    assert np.array_equal(found[0].vectors, vectors[1])
+    assert Records(store, address.parse("openai:n", "https://host/v1")).generations() == []
+    (path,) = (store.work / ".endpoints").rglob("generation-0001.safetensors")
+    path.write_bytes(path.read_bytes()[:-9])
+    damaged = Records(store, address.parse("openai:m", "https://host/v1"))
+    with pytest.raises(UserError, match=r"record of an endpoint is damaged"):
+        damaged.generations()
 
 
 def test_a_model_is_known_by_where_it_places_texts() -> None:

@@ -21,8 +21,22 @@ from ragdistill.report.section import Section as _Section
 SCHEMA = 1
 
 
+class Endpoint(_Section):
+    """What a teacher over HTTP was asked and billed so far, and how long its requests took."""
+
+    url: str
+    requests: Count
+    texts: Count
+    tokens: Count
+    usd: NonNegative | None = None
+    request_p50_ms: NonNegative | None = None
+    request_p95_ms: NonNegative | None = None
+    request_p99_ms: NonNegative | None = None
+
+
 class Model(_Section):
-    """Teacher or student. ``size_mb`` (10^6 bytes) and what its licence allows are optional."""
+    """Teacher or student. ``size_mb`` (10^6 bytes), what its licence allows, and where it was asked
+    are optional."""
 
     name: str
     digest: str | None = None
@@ -30,6 +44,7 @@ class Model(_Section):
     licence: str | None = None
     size_mb: NonNegative | None = None
     outputs_may_train: Literal["yes", "no", "unknown"] | None = None
+    endpoint: Endpoint | None = None
 
 
 class Data(_Section):
