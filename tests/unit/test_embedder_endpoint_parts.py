@@ -152,6 +152,13 @@ def test_money_is_counted_to_the_token_and_remembered(tmp_path: Path) -> None:
         again.reserve(Ask(1, 1, 1))
     assert "0.130000 USD are spent" in again.refusal().format_message()
     assert spent(tmp_path, price=None).usd(5) is None
+    (tmp_path / "spend.sqlite").write_bytes(b"no database" * 99)
+    with pytest.raises(
+        UserError, match=r"spend.sqlite: the record of what was spent cannot be kept"
+    ):
+        again.reserve(Ask(1, 1, 1))
+    with pytest.raises(UserError, match=r"if it is damaged, remove it"):
+        again.totals()
 
 
 def test_requests_under_way_count_as_much_as_they_may_and_those_of_the_dead_as_estimated(

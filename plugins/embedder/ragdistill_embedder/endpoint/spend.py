@@ -141,10 +141,10 @@ class Spend:
             )
 
     def totals(self) -> Totals:
-        """What was billed so far, requests under way not counted."""
-        if not self._path.exists():
+        """What was billed so far, requests under way not counted; nothing is written for this."""
+        if not self._path.exists() or not self._path.stat().st_size:
             return Totals(0, 0, 0, ())
-        with self._transaction() as database:
+        with self._opened(f"{self._path.resolve().as_uri()}?mode=ro") as database:
             rows = database.execute(
                 "SELECT texts, COALESCE(tokens, estimate), seconds FROM requests"
                 " WHERE COALESCE(tokens, 1) > 0 AND NOT (tokens IS NULL AND session = ?)",
@@ -167,14 +167,19 @@ class Spend:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._opened(self._path.resolve().as_uri()) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_TABLE)
+            yield database
+            database.execute("COMMIT")
+
+    @contextmanager
+    def _opened(self, uri: str) -> Iterator[sqlite3.Connection]:
         try:
             with closing(
-                sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
+                sqlite3.connect(uri, timeout=_WAIT_SECONDS, isolation_level=None, uri=True)
             ) as database:
-                database.execute("BEGIN IMMEDIATE")
-                database.execute(_TABLE)
                 yield database
-                database.execute("COMMIT")
         except sqlite3.Error as error:
             raise UserError(
                 f"the record of what was spent cannot be kept: {error}",
