@@ -5,13 +5,18 @@ that the same batch in equal pieces gives the same loss and the same gradient. A
 couples the texts of a batch and is therefore defined on whole batches only.
 """
 
+from ragdistill.losses.contrastive import info_nce
 from ragdistill.losses.matryoshka import over_prefixes
 from ragdistill.losses.regression import cosine_regression, mse_regression
+from ragdistill.losses.scores import listwise_kl, margin_mse
 from ragdistill.losses.similarity import similarity_kl
 from ragdistill.losses.states import state_regression, window_means
 
 __all__ = [
     "cosine_regression",
+    "info_nce",
+    "listwise_kl",
+    "margin_mse",
     "mse_regression",
     "over_prefixes",
     "similarity_kl",

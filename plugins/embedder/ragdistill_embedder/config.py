@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from ragdistill.config import RunConfig, option
 
@@ -83,7 +83,24 @@ class EmbedderConfig(RunConfig):
         affects="train",
         default=None,
         metavar="N",
-        shown_default="1024; a static student 12288",
+        shown_default="1024; with mined texts 8192; a static student 12288",
+    )
+    chunk_tokens: Annotated[int, Gt(0)] = option(
+        "With mined texts: tokens whose activations are held at once; larger steps are made of such "
+        "parts (GradCache).",
+        affects="train",
+        default=1024,
+        metavar="N",
+    )
+    negatives: Annotated[int, Gt(0), Le(100)] = option(
+        "With mined texts: hard negatives of each text, from the 20 that the teacher holds for "
+        "nearest.",
+        affects="train",
+        default=7,
+        metavar="N",
+    )
+    temperature: Annotated[float, Gt(0)] = option(
+        "Of softmaxes over similarities.", affects="train", default=0.05, metavar="T"
     )
     index: Literal["flat", "hnsw", "ivfpq"] = option(
         "FAISS index of the documents that is exported: exact, a graph, or cells with product "

@@ -28,6 +28,7 @@ from ragdistill_embedder import (
 )
 from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.contrastive import Objective, mine
 from ragdistill_embedder.describe import describe_data, describe_student
 from ragdistill_embedder.encoder import Encoder, load_encoder
 from ragdistill_embedder.lesson import (
@@ -58,6 +59,10 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     """Weight of the similarity loss beside the regression; each method has its own."""
     state_weight = 0.0
     """Weight of the regression onto the teacher's token states."""
+    objective: Objective | None = None
+    """What is learnt of texts that the teacher's vectors name, and its weight beside the
+    regression."""
+    objective_weight = 0.0
 
     @cached_property
     def setup(self) -> Setup:
@@ -152,6 +157,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             static=self.setup.static,
             similarity_weight=self.similarity_weight,
             state_weight=self.state_weight,
+            objective=self.objective,
+            objective_weight=self.objective_weight,
         )
 
     @cached_property
@@ -195,7 +202,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         texts, count = in_order(setup.texts, config.seed)
         rows = tokenised(learner, texts, setup.by_role)
         lesson = make_lesson(texts, count, [max(1, len(row)) for row in rows], recipe)
-        signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows)
+        mined = mine(texts, setup.stored_all(texts), recipe.negatives) if self.objective else None
+        signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows, mined)
         checkpoints = self.folder / "checkpoints"
         result = training.fit(learner, head, lesson, signals, recipe, checkpoints, axes)
         self._save(learner.model, head)
@@ -309,3 +317,21 @@ class States(Similarity):
     other student is taught by the two alone."""
 
     state_weight = 2.0
+
+
+class Contrastive(EmbedderDistiller):
+    """Regression, and each text's vector finds the teacher's among others and hard negatives."""
+
+    objective, objective_weight = "contrastive", 0.1
+
+
+class Listwise(EmbedderDistiller):
+    """Regression, and each text ranks what is near it as the teacher does."""
+
+    objective, objective_weight = "listwise", 0.1
+
+
+class MarginMSE(EmbedderDistiller):
+    """Regression, and each text is as much nearer to itself than to others as for the teacher."""
+
+    objective, objective_weight = "margin-mse", 1.0

@@ -30,6 +30,12 @@ class Recipe:
     similarity_weight: float
     state_weight: float
     temperature: float = 0.05
+    objective: str | None = None
+    """Of ``ragdistill_embedder.contrastive``: what is learnt of mined texts, if anything."""
+    objective_weight: float = 0.0
+    negatives: int = 7
+    chunk_tokens: int = 1024
+    """Tokens, padding included, whose activations are held at once where texts are mined."""
     warmup: float = 0.05
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -38,11 +44,19 @@ class Recipe:
 
 
 def make_recipe(
-    config: EmbedderConfig, *, static: bool, similarity_weight: float, state_weight: float
+    config: EmbedderConfig,
+    *,
+    static: bool,
+    similarity_weight: float,
+    state_weight: float,
+    objective: str | None = None,
+    objective_weight: float = 0.0,
 ) -> Recipe:
     """What ``config`` says, and for what it leaves open what suits the student: a static one costs
     next to nothing a token, and needs many to move its many vectors."""
     epochs, tokens, batch = (12.0, 8_000_000, 12_288) if static else (4.0, 1_000_000, 1024)
+    if objective and not static:
+        batch = 8192
     return Recipe(
         epochs=config.epochs or epochs,
         max_tokens=config.train_tokens or tokens,
@@ -51,6 +65,11 @@ def make_recipe(
         seed=config.seed,
         similarity_weight=similarity_weight,
         state_weight=state_weight,
+        temperature=config.temperature,
+        objective=objective,
+        objective_weight=objective_weight,
+        negatives=config.negatives,
+        chunk_tokens=config.chunk_tokens,
         trackers=trackers.parse(config.report_to),
     )
 

@@ -27,12 +27,30 @@ METHODS = [
         target="ragdistill_embedder.distiller:Regression",
         paper="https://arxiv.org/abs/2004.09813",
     ),
+    Method(
+        name="embedder/contrastive",
+        summary="regression plus InfoNCE with hard negatives that the teacher mines",
+        target="ragdistill_embedder.distiller:Contrastive",
+        paper="https://arxiv.org/abs/2002.05709",
+    ),
+    Method(
+        name="embedder/listwise",
+        summary="regression plus the teacher's ranking of the nearest texts",
+        target="ragdistill_embedder.distiller:Listwise",
+        paper="https://arxiv.org/abs/2112.01488",
+    ),
+    Method(
+        name="embedder/margin-mse",
+        summary="regression plus the teacher's margins to the nearest texts",
+        target="ragdistill_embedder.distiller:MarginMSE",
+        paper="https://arxiv.org/abs/2010.02666",
+    ),
 ]
 
 
 @hookimpl
 def ragdistill_methods() -> list[Method]:
-    """Regression, alone, with similarities, and with token states."""
+    """Regression, alone and with what else a batch or its neighbours tell."""
     return METHODS
 
 

@@ -213,6 +213,14 @@ class Setup:
         found /= np.linalg.norm(found, axis=1, keepdims=True)
         return found
 
+    def stored_all(self, texts: Sequence[TrainText]) -> Vectors:
+        """The teacher's unit vectors ``[n, d]`` of texts of any role, in their order."""
+        found = np.empty((len(texts), self.teacher.dimensions), dtype=np.float32)
+        for role in self.by_role:
+            places = [place for place, item in enumerate(texts) if item.role == role]
+            found[places] = self.stored([texts[place].text for place in places], role)
+        return found
+
     def rank(self, task: Task) -> Rankings:
         """What the teacher finds, by its stored vectors."""
         return retrieval.rank(

@@ -42,8 +42,10 @@ from ragdistill.training.axes import Axes
 from ragdistill.training.checkpoints import MarkComplete, last_complete
 from ragdistill.training.schedule import Schedule
 from ragdistill.training.trackers import writing_to
+from ragdistill_embedder.contrastive import CANDIDATES, MinedLoss, stacked
 from ragdistill_embedder.encoder import Encoder, Rows
 from ragdistill_embedder.lesson import Lesson, Recipe
+from ragdistill_embedder.mining import NONE, Places
 from ragdistill_embedder.student import freeze_words, without_dropout
 from ragdistill_embedder.texts import Role, TrainText
 
@@ -123,7 +125,9 @@ class StoredSignals:
         encoder: Encoder,
         spaces: Mapping[Role, Space],
         windows: Mapping[Role, Space] | None,
+        mined: Places | None = None,
     ) -> None:
+        self._mined = mined
         self._roles: list[Role] = [item.role for item in texts]
         self._keys = [text_key(item.text) for item in texts]
         self._rows = rows
@@ -140,6 +144,10 @@ class StoredSignals:
         if self._windows is not None:
             states = [torch.from_numpy(item) for item in self._stored(self._windows, places)]
             made[f"{_COLUMN}_{WINDOWS}"] = pad_sequence(states, batch_first=True)
+        if self._mined is not None:
+            others = self._mined[places]
+            vectors = self._stored(self._spaces, others[others != NONE].tolist())
+            made[f"{_COLUMN}_{CANDIDATES}"] = stacked(vectors, others, made["label"].shape[1])
         return made
 
     def tokens(self, places: Sequence[int]) -> int:
@@ -246,7 +254,9 @@ def fit(
             train_dataset=Dataset.from_dict({_COLUMN: range(items)}),
             eval_dataset=Dataset.from_dict({_COLUMN: range(items)}),
             data_collator=collator,
-            loss=EmbeddingLoss(student.model, projection, recipe, axes),
+            loss=(MinedLoss if recipe.objective else EmbeddingLoss)(
+                student.model, projection, recipe, axes
+            ),
             callbacks=[MarkComplete(), Bar(advance, tokens), EarlyStoppingCallback(PATIENCE)],
         )
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout

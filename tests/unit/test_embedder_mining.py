@@ -1,0 +1,106 @@
+"""Hard negatives that the teacher names, and students that learn by them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import mine_hard_negatives
+
+from ragdistill.cli import main
+from ragdistill.models.resolve import resolve
+from ragdistill.signals.fingerprint import text_key
+from ragdistill.signals.store import SignalStore
+from ragdistill_embedder.collecting import Wish, collect, open_spaces
+from ragdistill_embedder.contrastive import mine, stacked
+from ragdistill_embedder.mining import NONE, hard_negatives, suspicious_positives
+from ragdistill_embedder.teacher import LocalTeacher
+from ragdistill_embedder.texts import TrainText
+from tiny_models import save_searched, save_tiny, texts
+
+
+def unit(count: int, wide: int, seed: int = 0) -> np.ndarray:
+    drawn = np.random.default_rng(seed).normal(size=(count, wide)).astype("f4")
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+def test_negatives_are_the_nearest_but_for_the_text_itself_and_its_like() -> None:
+    pool = unit(50, 8)
+    pool[1] = pool[0]  # the same text again
+    found = hard_negatives(pool, pool, own=range(50), count=3, depth=10, ceiling=0.9)
+    scores = pool @ pool.T
+    for row, places in enumerate(found):
+        allowed = [p for p in np.argsort(-scores[row]) if p != row and scores[row, p] <= 0.9]
+        np.testing.assert_array_equal(scores[row, places], scores[row, allowed[:3]])
+    assert 1 not in found[0]
+    few = hard_negatives(pool[:2], pool[:3], own=range(2), count=5)
+    assert (few == NONE).sum(axis=1).tolist() == [4, 4]
+
+
+def test_what_is_mined_are_passages_where_there_are_any() -> None:
+    wanted = [TrainText(text, "query" if n % 2 else "passage") for n, text in enumerate(texts(12))]
+    vectors = unit(12, 8)
+    found = mine(wanted, vectors, 3)
+    assert all(wanted[place].role == "passage" for place in found[found != NONE])
+    assert all(row not in places for row, places in enumerate(found))
+    queries = [TrainText(item.text, "query") for item in wanted]
+    assert (mine(queries, vectors, 3) != NONE).all()
+    places = np.array([[4, NONE], [2, 7]])
+    made = stacked([vectors[4], vectors[2], vectors[7]], places, 8).numpy()
+    np.testing.assert_array_equal(made[0], [vectors[4], np.zeros(8)])
+    np.testing.assert_array_equal(made[1], vectors[[2, 7]])
+
+
+def test_judgments_that_the_teacher_would_not_have_made() -> None:
+    documents = unit(300, 8)
+    queries = documents[:3]
+    last = int(np.argmin(documents @ queries[1]))
+    found = suspicious_positives(queries, documents, [(0, 0), (1, last), (2, 2)])
+    assert [(item.query, item.document, item.rank) for item in found] == [(1, last, 300)]
+
+
+def test_two_models_in_one_folder_each_mine_by_their_own_vectors(tmp_path: Path) -> None:
+    """sentence-transformers' own cache names vectors by the Hub's name of the model, which a local
+    one does not have: the second gets the first's. The store goes by the weights."""
+    folder, data = tmp_path / "model", list(texts(30))
+    mined: dict[str, list[np.ndarray]] = {"theirs": [], "ours": [], "right": []}
+    store = SignalStore(tmp_path / "store")
+    pairs = Dataset.from_dict({"anchor": data[:10], "positive": data[10:20]})
+    for seed in (1, 2):
+        save_tiny(folder, seed=seed)
+        model = SentenceTransformer(str(folder), device="cpu")
+        options = {"corpus": data, "num_negatives": 3, "range_max": 10, "verbose": False}
+        for name, cache in (("theirs", str(tmp_path / "cache")), ("right", None)):
+            rows = mine_hard_negatives(
+                pairs, model, cache_folder=cache, output_format="n-tuple", **options
+            )
+            mined[name].append(np.array([rows[f"negative_{n}"] for n in (1, 2, 3)]))
+        teacher = LocalTeacher(resolve(str(folder)), "cpu")
+        prints = {role: teacher.fingerprint("", "float32") for role in ("query", "passage")}
+        spaces = open_spaces(store, prints, "model", accept_change=True)
+        wanted = [TrainText(text, "passage") for text in data]
+        collect(teacher, [Wish(wanted, spaces)], {"query": "", "passage": ""})
+        vectors = spaces["passage"].get([text_key(text) for text in data])
+        np.testing.assert_allclose(vectors, model.encode(data), atol=1e-5)
+        mined["ours"].append(mine(wanted, vectors, 3))
+    assert (mined["theirs"][0] == mined["theirs"][1]).all()  # the second has the first's
+    assert not (mined["right"][0] == mined["right"][1]).all()
+    assert not (mined["ours"][0] == mined["ours"][1]).all()
+
+
+@pytest.mark.parametrize("method", ["contrastive", "listwise", "margin-mse"])
+def test_students_taught_by_mined_texts(tmp_path: Path, method: str) -> None:
+    teacher = save_tiny(tmp_path / "teacher")
+    data = save_searched(tmp_path / "data", documents=60, queries=20)
+    words = ["embedder", "--teacher", str(teacher), "--student-layers", "2", "--method", method]
+    words += ["--data", str(data), "--store", str(tmp_path / "store"), "--json", "--epochs", "3"]
+    words += ["--batch-tokens", "256", "--chunk-tokens", "64"]
+    words += ["--dims", "32,8"] if method == "contrastive" else []
+    result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    losses = json.loads(result.stdout)["training"]["losses"]
+    held_out = [row["held_out"] for row in losses if "held_out" in row]
+    assert held_out[-1] < held_out[0]
