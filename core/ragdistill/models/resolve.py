@@ -195,7 +195,7 @@ def _refuse_unusable(alias: Alias) -> None:
         raise UserError(
             f"the weights of {alias.name!r} are not published",
             mend="choose a model with published weights (`ragdistill models list`)"
-            + (f", or ask its endpoint, as --teacher openai:{alias.api}" if alias.api else ""),
+            + (f", or --teacher openai:{alias.api} --teacher-url URL" if alias.api else ""),
         )
     if alias.remote_code:
         raise UserError(
