@@ -2,7 +2,19 @@
 
 import runpy
 
-CLAIMS = ("startup", "collection", "float16", "training", "scale", "kills", "quality", "storage")
+CLAIMS = (
+    "startup",
+    "collection",
+    "float16",
+    "training",
+    "scale",
+    "kills",
+    "quality",
+    "storage",
+    "gradcache",
+    "students",
+    "dimensions",
+)
 
 for claim in CLAIMS:
     print(f"== {claim}", flush=True)

@@ -1,0 +1,81 @@
+"""Claim: prefixes of a student of 384 dimensions learnt from a teacher of 1,024 keep what they keep
+when the teacher has 384, to within 0.01 of its nDCG@10.
+
+The teacher of 1,024 is MiniLM followed by a map with orthonormal columns and a little noise, so that
+it ranks as MiniLM does and all that differs is the number of dimensions. Collections are cut from
+the sets in ``RAGDISTILL_TEST_DATA``.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from click.testing import CliRunner
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.dense import Dense
+from sentence_transformers.sentence_transformer.modules import Normalize
+
+from benchmarks.common import data_folder
+from benchmarks.quality import collections, write
+from ragdistill.cli import main as command
+from ragdistill.models.resolve import resolve
+
+WIDE, NOISE = 1024, 0.002
+
+
+def main() -> None:
+    """Print what the prefixes keep with either teacher."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", nargs="*", help="names of collections; all if left out")
+    parser.add_argument("--method", default="states")
+    asked = parser.parse_args()
+    folder = data_folder()
+    if folder is None:
+        sys.exit("set RAGDISTILL_TEST_DATA to the folder of the evaluation sets")
+    for collection in collections(folder):
+        if asked.data and collection.name not in asked.data:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            write(collection, Path(scratch) / "data")
+            narrow = prefixes(scratch, "MiniLM", asked.method)
+            wide = prefixes(scratch, widened(Path(scratch) / "wide"), asked.method)
+        for length in narrow:
+            difference = wide[length] - narrow[length]
+            print(
+                f"{collection.name}, {length} dimensions: kept {wide[length]:.4f} from {WIDE}, "
+                f"{narrow[length]:.4f} from 384, difference {difference:+.4f}",
+                flush=True,
+            )
+
+
+def widened(folder: Path) -> str:
+    """MiniLM with vectors of :data:`WIDE` dimensions, saved in ``folder``."""
+    model = SentenceTransformer(str(resolve("MiniLM").path), device="cpu")
+    width = int(model.get_embedding_dimension() or 0)
+    dense = Dense(width, WIDE, bias=False, activation_function=torch.nn.Identity())
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        torch.nn.init.orthogonal_(dense.linear.weight, generator=draw)
+        dense.linear.weight += NOISE * torch.randn(dense.linear.weight.shape, generator=draw)
+    model.insert(len(model) - isinstance(model[-1], Normalize), dense)
+    model.save_pretrained(str(folder), create_model_card=False)
+    return str(folder)
+
+
+def prefixes(scratch: str, teacher: str, method: str) -> dict[str, float]:
+    """Share of the teacher's nDCG@10 that each prefix of three layers of MiniLM keeps."""
+    words = ["embedder", "--teacher", teacher, "--student", "MiniLM", "--student-layers", "3"]
+    words += ["--dims", "384,256,128,64", "--method", method, "--data", f"{scratch}/data"]
+    words += ["--out", f"{scratch}/run-{Path(teacher).name}", "--store", f"{scratch}/store"]
+    words += ["--stages", "collect,train,evaluate", "--json"]
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["prefixes"]
+    return {length: row["quality"]["nDCG@10"]["retention"] for length, row in rows.items()}
+
+
+if __name__ == "__main__":
+    main()
