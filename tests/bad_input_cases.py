@@ -1,14 +1,11 @@
 """The rows of tests/unit/test_bad_input.py."""
 
-from dataclasses import dataclass
-
 from safetensors import SafetensorError
 
 from bad_input_scenes import (
     ASKED,
     BASE,
     QRELS,
-    Set,
     another_teacher,
     appended,
     as_is,
@@ -35,27 +32,12 @@ from bad_input_scenes import (
     written,
     zip_bomb,
 )
+from bad_input_students import STUDENTS
+from bad_input_table import case
 
 CHECK = "data check data"
 FETCH = "models fetch Wheeled"
 WHEEL = "tinymodel-1.0-py3-none-any.whl"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row: how the scene is set, what is typed, and the words that the one line must have."""
-
-    name: str
-    spoil: Set
-    arguments: str
-    words: tuple[str, ...]
-    leaves: tuple[str, ...] = ()
-    """Folders in which whole files may be new: those of a run that had begun."""
-
-
-def case(name: str, spoil: Set, arguments: str, *words: str, leaves: tuple[str, ...] = ()) -> Case:
-    return Case(name, spoil, arguments, words, leaves)
-
 
 BEGUN = ("run", "store")
 
@@ -361,4 +343,4 @@ STORES = [
          "signals export --store store SPACE out.parquet", "out.parquet: no space left"),
 ]  # fmt: skip
 
-CASES = [*DATA, *MODELS, *ENDPOINTS, *OPTIONS, *RUNS, *STORES]
+CASES = [*DATA, *MODELS, *ENDPOINTS, *OPTIONS, *STUDENTS, *RUNS, *STORES]

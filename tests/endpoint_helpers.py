@@ -130,7 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
             after = {"Retry-After": "0"} if fault == "429" else {}
             self._say(int(fault), _error("not now"), after)
             return
-        if fault == "stall":
+        if fault == "stall":  # what was read is billed
+            with endpoint.lock:
+                endpoint.billed += endpoint.tokens(texts)
             time.sleep(endpoint.stall)
             return
         if fault and fault.startswith("wait "):

@@ -162,7 +162,7 @@ def test_money_is_counted_to_the_token_and_remembered(tmp_path: Path) -> None:
 
 
 def test_requests_under_way_count_as_much_as_they_may_and_those_of_the_dead_as_estimated(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = spent(tmp_path)
     first.settle(first.reserve(Ask(1, 1, 1)), 1)
@@ -170,6 +170,9 @@ def test_requests_under_way_count_as_much_as_they_may_and_those_of_the_dead_as_e
     living.reserve(Ask(1, 100, 900))
     with pytest.raises(OverBudget):
         living.reserve(Ask(1, 10, 100))
+    with pytest.raises(OverBudget):
+        other.reserve(Ask(1, 100, 899))  # of a process that may live
+    monkeypatch.setattr("ragdistill_embedder.endpoint.spend._LONGEST_SECONDS", -1.0)
     other.reserve(Ask(1, 100, 899))
     assert other.totals().tokens == 101
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sentence_transformers
 from click.testing import CliRunner
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
@@ -86,7 +87,8 @@ def test_two_models_in_one_folder_each_mine_by_their_own_vectors(tmp_path: Path)
         vectors = spaces["passage"].get([text_key(text) for text in data])
         np.testing.assert_allclose(vectors, model.encode(data), atol=1e-5)
         mined["ours"].append(mine(wanted, vectors, 3))
-    assert (mined["theirs"][0] == mined["theirs"][1]).all()  # the second has the first's
+    if sentence_transformers.__version__.startswith("6.2."):  # in others it may be mended
+        assert (mined["theirs"][0] == mined["theirs"][1]).all()  # the second has the first's
     assert not (mined["right"][0] == mined["right"][1]).all()
     assert not (mined["ours"][0] == mined["ours"][1]).all()
 

@@ -1,5 +1,6 @@
 """Students of other kinds: static ones, and those whose queries search the teacher's own index."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from ragdistill.cli import main
 from ragdistill.data.collection import Collection, Document
 from ragdistill.export import faiss_index
+from ragdistill.export.static import load_embedder
 from ragdistill.metrics import trec
 from ragdistill.models.digest import digests
 from ragdistill_embedder.encoder import StaticEncoder, load_encoder
@@ -49,14 +51,21 @@ def test_a_static_student(place: Path) -> None:
     assert report["student"]["name"] == "teacher-static"
     assert report["student"]["dimensions"] == 48
     assert list(report["prefixes"]) == ["48", "16"]
-    assert report["exports"] == {}
-    assert set(report["speed"]) == {"teacher", "student"}
+    assert set(report["exports"]) == {"static", "faiss"}
+    assert set(report["speed"]) == {"teacher", "student", "static"}
+    assert report["exports"]["static"]["passed"]
     losses = held_out(report)
     assert losses[-1] < losses[0]
     student = SentenceTransformer(str(place / "static/student"), device="cpu")
     wanted = [*texts(5), " ".join(texts(9)), ""]
     ours = load_encoder(place / "static/student", "cpu").encode(wanted)
     np.testing.assert_allclose(ours, student.encode(wanted), atol=1e-6)
+    served = load_embedder(place / "static/export/static").encode(wanted)
+    np.testing.assert_allclose(served, ours, atol=2e-3)
+    typed = "".join(json.dumps({"text": text}) + "\n" for text in wanted[:5])
+    told = CliRunner().invoke(main, ["embed", str(place / "static")], input=typed)
+    found = np.load(io.BytesIO(told.stdout_bytes))
+    np.testing.assert_allclose(found, served[:5], atol=1e-6)
     again = run(place, "static", "--student", "static", "--dims", "48,16", "--lr", "3e-3")
     assert again["student"]["digest"] == report["student"]["digest"]
 

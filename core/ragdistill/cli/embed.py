@@ -48,9 +48,9 @@ def embed(run: Path, role: str, system: str | None, dims: int | None) -> None:
     folder = run / "export" / (system or _fastest(run))
     import numpy as np
 
-    from ragdistill.export.runtime import OnnxEmbedder
+    from ragdistill.export.static import load_embedder
 
-    model = OnnxEmbedder(folder)
+    model = load_embedder(folder)
     if dims is not None and dims > model.record.dimensions:
         raise UserError(
             f"{dims} dimensions of vectors that have {model.record.dimensions}", where="--dims"

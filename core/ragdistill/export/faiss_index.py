@@ -27,7 +27,8 @@ class DocumentIndex:
     ids: tuple[str, ...]
     """The n document ids, in the order of the rows."""
     encoder_digest: str
-    """SHA-256 of the weights that the vectors come from: queries must be embedded by the same."""
+    """SHA-256 of the weights that the vectors come from: queries must be embedded by the same, or by
+    a student that was taught to place them there."""
 
     @property
     def index(self) -> Any:

@@ -41,7 +41,7 @@ class OnnxEmbedder:
             UserError: ``folder`` is not a whole export.
         """
         self.record: EmbedderRecord = read_record(folder)
-        self._tokenizer = _load_tokenizer(folder, self.record)
+        self._tokenizer = load_tokenizer(folder, self.record)
         self._session = _load_session(folder / GRAPH)
         self._inputs = {item.name for item in self._session.get_inputs()}
         self._on_cuda = "CUDAExecutionProvider" in self._session.get_providers()
@@ -107,7 +107,12 @@ class OnnxEmbedder:
         return vectors
 
 
-def _load_tokenizer(folder: Path, record: EmbedderRecord) -> Tokenizer:
+def load_tokenizer(folder: Path, record: EmbedderRecord) -> Tokenizer:
+    """The tokenizer of an export, which cuts texts where the model does and pads nothing.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise UserError("missing", where=path, mend="export the model again")

@@ -42,17 +42,26 @@ def search(
     if len(documents) != len(ids):
         raise ValueError(f"{len(documents)} vectors for {len(ids)} document ids")
     for name, vectors in (("query", queries), ("document", documents)):
-        if not np.isfinite(vectors).all():
-            raise UserError(
-                f"a {name} vector holds NaN or infinity, so nothing can be ranked by it",
-                mend="the model is broken: try another, or train with a lower learning rate",
-            )
+        check_finite(name, vectors)
     index = faiss.IndexFlatIP(documents.shape[1])
     index.add(np.ascontiguousarray(documents, dtype=np.float32))
     scores, rows = index.search(
         np.ascontiguousarray(queries, dtype=np.float32), max(1, min(k, len(ids)))
     )
     return as_rankings(scores, rows, ids)
+
+
+def check_finite(name: str, vectors: NDArray[np.float32]) -> None:
+    """Refuse vectors that cannot be compared.
+
+    Raises:
+        UserError: one holds NaN or infinity.
+    """
+    if not np.isfinite(vectors).all():
+        raise UserError(
+            f"a {name} vector holds NaN or infinity, so nothing can be ranked by it",
+            mend="the model is broken: try another, or train with a lower learning rate",
+        )
 
 
 def as_rankings(

@@ -68,6 +68,12 @@ def find(names: Sequence[str]) -> "list[AbsTask]":
     return tasks
 
 
+def judged_queries(names: Sequence[str]) -> list[str]:
+    """The queries of those ``names`` that are collections of one's own: nothing may learn from
+    them."""
+    return [query.text for name in names if _means_data(name) for query in load(name).queries]
+
+
 def _means_data(name: str) -> bool:
     return os.sep in name or name.startswith((".", "~")) or Path(name).exists()
 

@@ -93,6 +93,8 @@ def _systems(report: Mapping[str, Any]) -> Table:
     table = _table("system", *columns)
     for system in view.systems(report):
         speed = system.speed
+        if system.role == "export" and not speed:
+            continue  # an index: it embeds nothing
         table.add_row(
             system.key,
             view.figures(speed.get("per_second")),

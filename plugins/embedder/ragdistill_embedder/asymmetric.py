@@ -26,21 +26,24 @@ def section(
     learner: Encoder,
 ) -> dict[str, Any]:
     """The report's ``asymmetric``: how the student does where it embeds the documents as well, and
-    what not doing so saves; leaves ``rankings/student-both.trec``.
+    what not doing so saves; leaves ``rankings/student-both.trec``. An index of more documents than
+    are evaluated on is not compared with.
 
     Args:
         index: the teacher's, which the student's queries search.
         seconds: that the student took to embed the documents on this machine.
     """
     task, price = setup.task, setup.config.usd_per_hour
-    both = rank(task, vectors.queries, vectors.documents)
-    write_rankings(folder, task, {BOTH: both})
+    both = None
+    if index.holds_just(task):  # else the two would search among different documents
+        both = rank(task, vectors.queries, vectors.documents)
+        write_rankings(folder, task, {BOTH: both})
     texts = [TrainText(text, "passage") for text in task.document_texts]
     return {
         "index": str(index.path) if index.path else "the teacher's stored vectors",
         "documents": len(index.ids),
-        "dimensions": int(index.index.d),
-        "both_student": quality(task.qrels, teacher, both, setup.config.seed),
+        "dimensions": index.vectors.dimensions,
+        "both_student": quality(task.qrels, teacher, both, setup.config.seed) if both else {},
         "re_embedding": {
             "documents": len(task.documents),
             "tokens": sum(token_lengths(learner, texts, setup.by_role)),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 
 from ragdistill.config import RunConfig, option
+from ragdistill.errors import UserError
 
 KEY_NAME = "OPENAI_API_KEY"
 """The environment variable that an endpoint's key is read from."""
@@ -28,7 +29,7 @@ class EmbedderConfig(RunConfig):
         default=False,
     )
     teacher_index: str | None = option(
-        "With --asymmetric: the teacher's index of the documents that are searched, a folder as "
+        "With --asymmetric, the teacher's index of the documents that are searched, a folder as "
         "export/faiss, a FAISS file or an .npy file of vectors (ids of rows in ids.json beside it).",
         affects="evaluate",
         default=None,
@@ -71,11 +72,12 @@ class EmbedderConfig(RunConfig):
         shown_default="1000000; a static student 8000000",
         sweep=True,
     )
-    lr: Annotated[float, Gt(0)] = option(
+    lr: Annotated[float, Gt(0)] | None = option(
         "Peak learning rate (AdamW, cosine after 5 % warm-up).",
         affects="train",
-        default=1e-3,
+        default=None,
         metavar="RATE",
+        shown_default="0.001; a static student 0.003",
         sweep=True,
     )
     batch_tokens: Annotated[int, Gt(0)] | None = option(
@@ -92,7 +94,7 @@ class EmbedderConfig(RunConfig):
         default=1024,
         metavar="N",
     )
-    negatives: Annotated[int, Gt(0), Le(100)] = option(
+    negatives: Annotated[int, Gt(0), Le(20)] = option(
         "With mined texts: hard negatives of each text, from the 20 that the teacher holds for "
         "nearest.",
         affects="train",
@@ -174,3 +176,24 @@ class EmbedderConfig(RunConfig):
         default=60.0,
         metavar="SECONDS",
     )
+
+
+def check_together(config: EmbedderConfig) -> None:
+    """Refuse options that one by one are good, and together say nothing.
+
+    Raises:
+        UserError: naming one of them.
+    """
+    asks, shaped = config.asymmetric, (config.index, config.index_vectors) != ("flat", "float32")
+    off, add = "leave it out", "add --asymmetric, or leave it out"
+    whole = "the teacher's index has whole vectors, so its queries cannot be cut"
+    documents = "mteb has the student embed documents, which an asymmetric one is not taught"
+    for wrong, where, why, mend in (
+        (config.teacher_index and not asks, "--teacher-index", "is searched by queries alone", add),
+        (config.usd_per_hour and not asks, "--usd-per-hour", "prices what --asymmetric saves", add),
+        (asks and config.dims, "--dims", whole, off),
+        (asks and config.mteb, "--mteb", documents, off),
+        (config.teacher_index and shaped, "--index", "none is exported where one is brought", off),
+    ):
+        if wrong:
+            raise UserError(why, where=where, mend=mend)

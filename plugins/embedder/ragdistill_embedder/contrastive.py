@@ -75,32 +75,33 @@ class MinedLoss(nn.Module):
 
     def _loss(self, student: Tensor, *, teacher: Tensor, candidates: Tensor) -> Tensor:
         with torch.autocast(student.device.type, enabled=False):
-            if self.axes is not None:
-                teacher, candidates = teacher @ self.axes, candidates @ self.axes
+            whole = torch.cat([teacher.unsqueeze(1), candidates], dim=1)
+            both = whole if self.axes is None else whole @ self.axes
             if self.projection is not None:
                 student = functional.linear(student, self.projection.weight)
-            both = torch.cat([teacher.unsqueeze(1), candidates], dim=1)
-        dims = self.dims or (teacher.shape[1],)
-        regression = over_prefixes(cosine_regression, student, teacher, dims)
+        unit = functional.normalize(whole, dim=-1)
+        # What a prefix is to say of the candidates is what the whole vectors say of them.
+        scores = torch.einsum("bd,bnd->bn", unit[:, 0], unit)
+        dims = self.dims or (both.shape[2],)
+        regression = over_prefixes(cosine_regression, student, both[:, 0], dims)
         weight = self.recipe.objective_weight
-        parts = [self._objective(student[:, :m], both[:, :, :m]) for m in dims]
+        parts = [self._objective(student[:, :m], both[:, :, :m], scores) for m in dims]
         return regression + weight * torch.stack(parts).mean()
 
-    def _objective(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def _objective(self, student: Tensor, teacher: Tensor, scores: Tensor) -> Tensor:
         """Of ``student`` ``[b, d]``; ``teacher`` ``[b, 1 + n, d]``: of the text itself, then of the
-        candidates."""
+        candidates; ``scores`` ``[b, 1 + n]``: its cosines to them."""
         recipe = self.recipe
         if recipe.objective == "contrastive":
             return info_nce(student, teacher[:, 0], teacher[:, 1:], temperature=recipe.temperature)
         unit = functional.normalize(teacher, dim=-1)
         mine = torch.einsum("bd,bnd->bn", functional.normalize(student, dim=-1), unit)
-        theirs = torch.einsum("bd,bnd->bn", unit[:, 0], unit)
         there = teacher.square().sum(dim=-1) > 0
         if recipe.objective == "listwise":
             # The scale that the temperature gives is the teacher's own: T² would undo it.
             scale = recipe.temperature
-            return listwise_kl(mine / scale, theirs / scale, usable=there)
-        return margin_mse(mine, theirs, there[:, 1:])
+            return listwise_kl(mine / scale, scores / scale, usable=there)
+        return margin_mse(mine, scores, there[:, 1:])
 
 
 def mine(texts: Sequence[TrainText], vectors: Vectors, count: int) -> Places:

@@ -9,7 +9,6 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from ragdistill.distiller import Distiller, Plan, Section, Stage
-from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval, storage, suites
 from ragdistill.metrics.by_query import quality_by
 from ragdistill.metrics.retrieval import Vectors
@@ -27,7 +26,7 @@ from ragdistill_embedder import (
     training,
 )
 from ragdistill_embedder.collecting import Wish
-from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.config import EmbedderConfig, check_together
 from ragdistill_embedder.contrastive import Objective, mine
 from ragdistill_embedder.describe import describe_data, describe_student
 from ragdistill_embedder.encoder import Encoder, load_encoder
@@ -41,7 +40,7 @@ from ragdistill_embedder.lesson import (
 )
 from ragdistill_embedder.planning import make_plan
 from ragdistill_embedder.setup import Setup
-from ragdistill_embedder.teacher_index import TeacherIndex, teacher_index
+from ragdistill_embedder.teacher_index import TeacherIndex, digest, teacher_index
 from ragdistill_embedder.texts import Role
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 
 DEFAULT_GATE = 0.93
 """What the verdict asks for when no --gate is given: the usual go-ahead of the field."""
-_PROBE = 64
 
 
 class EmbedderDistiller(Distiller[EmbedderConfig]):
@@ -79,18 +77,22 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup = self.setup
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
+        check_together(self.config)
         _ = self._recipe, self._mteb_tasks
         _ = setup.base, setup.task, setup.texts
         if setup.static:
             static.check_teacher(setup.teacher.encoder)
-        else:
-            self._new_student()
+        width = setup.teacher.dimensions if setup.static else self._new_student().dimensions
         setup.meet_teacher()
         _ = self._dims, setup.spaces, self._windows
-        indexing.check(self.config, self._width, setup.task)
+        if self.config.asymmetric:
+            width = setup.teacher.dimensions
+        indexing.check(self.config, self._dims[0] if self._dims else width, setup.task)
+        brought = {}
         if self.config.teacher_index is not None:
             _ = self._index
-        return {
+            brought = {"teacher_index": digest(self.config.teacher_index)}
+        return brought | {
             "teacher": setup.teacher.digest,
             "student": setup.base.weights_digest,
             "data": setup.collection.digest,
@@ -105,7 +107,6 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 "rankings/teacher.trec",
                 "rankings/student.trec",
                 *prefixes.rankings_of(self._dims),
-                *((f"rankings/{asymmetric.BOTH}.trec",) if self.setup.asymmetric else ()),
                 *(storage.rankings_of(self._dims) if self.config.teacher_index is None else ()),
                 *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
                 exporting.VECTORS,
@@ -116,30 +117,15 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         }
         return left.get(stage, ())
 
-    @property
-    def _width(self) -> int:
-        """Dimensions of what is searched."""
-        if self._dims:
-            return self._dims[0]
-        if self.setup.static or self.setup.asymmetric:
-            return self.setup.teacher.dimensions
-        return self._new_student().dimensions
-
     @cached_property
     def _index(self) -> TeacherIndex | None:
         """The teacher's own index, if that is what is searched."""
-        if not self.setup.asymmetric:
+        if not self.config.asymmetric:
             return None
         return teacher_index(self.setup, self.config.teacher_index)
 
     @cached_property
     def _dims(self) -> prefixes.Dims:
-        if self.config.dims and self.setup.asymmetric:
-            raise UserError(
-                "the teacher's index has whole vectors, so its queries cannot be cut",
-                where="--dims",
-                mend="leave --dims out, or --asymmetric",
-            )
         return prefixes.parse_dims(self.config.dims, self.setup.teacher.dimensions)
 
     @property
@@ -192,7 +178,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup.collect(*self._wishes)
         learner = self._new_student()
         axes = head = None
-        if setup.asymmetric:
+        if self.config.asymmetric:
             student.reach(learner.model, setup.teacher.dimensions, config.seed)
         elif self._dims:
             axes = prefixes.find_axes(setup, setup.texts, self._dims, config.seed)
@@ -218,7 +204,9 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         if self.setup.static:
             reader = static.check_teacher(teacher.encoder)
             return static.make_static(
-                reader, teacher.prompts, (item.text for item in self.setup.texts)
+                reader,
+                teacher.prompts,
+                [self.setup.by_role[item.role] + item.text for item in self.setup.texts],
             )
         base = load_encoder(self.setup.base.path, self.config.device)
         model = student.make_student(base, self.config.student_layers, teacher.prompts)

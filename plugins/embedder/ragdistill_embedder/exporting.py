@@ -1,20 +1,22 @@
-"""The student as it is served: ONNX in fp32 and int8, each held against the student itself."""
+"""The student as it is served: ONNX in fp32 and int8, or a table of token vectors, each held against
+the student itself."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from ragdistill.data.sampling import sample
 from ragdistill.export.gates import FP32, INT8, GateResult, Limits, check, with_fallback
 from ragdistill.export.int8 import ladder
 from ragdistill.export.onnx import export_embedder
-from ragdistill.export.runtime import OnnxEmbedder
+from ragdistill.export.static import export_static, load_embedder
 from ragdistill.files import atomic_path, folder_bytes
 from ragdistill.metrics import trec
 from ragdistill.metrics.indexes import Coding, Kind
@@ -25,6 +27,7 @@ from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill_embedder.encoder import Encoder, is_static
 from ragdistill_embedder.indexing import export_index
+from ragdistill_embedder.static import STATIC
 from ragdistill_embedder.teacher import Teacher
 from ragdistill_embedder.teacher_index import TeacherIndex
 from ragdistill_embedder.texts import Role
@@ -67,10 +70,11 @@ def kept_vectors(folder: Path) -> TaskVectors:
 
 
 def outputs(*, static: bool, indexed: bool) -> tuple[str, ...]:
-    """What :func:`export_all` leaves. A static student is served as it is: it runs no graph. Where
-    an index was brought, none is written."""
-    graphs = () if static else ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
-    return (*graphs, *(("export/faiss/index.faiss",) if indexed else ()))
+    """What :func:`export_all` leaves: of a static student a table, for it runs no graph. Where an
+    index was brought, none is written."""
+    onnx = ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
+    served = (f"export/{STATIC}/model.safetensors",) if static else onnx
+    return (*served, *(("export/faiss/index.faiss",) if indexed else ()))
 
 
 def export_all(
@@ -89,22 +93,44 @@ def export_all(
     With an ``index``, which the teacher made, queries are all that is embedded."""
     kept = kept_vectors(folder)
     bench = Bench(folder, task, prompts, seed, kept, index)
-    full, small = folder / "export/onnx", folder / "export/onnx-int8"
     digest = digests(folder / "student").weights
-    served, exports = {}, {}
-    if not is_static(learner.model):
-        export_embedder(learner.model, full, source_digest=digest)
-        fp32 = bench.measure(full, FP32)
-        outcome = with_fallback(ladder(full, small), lambda path: bench.measure(path, INT8))
-        exports["onnx"] = bench.entry(full, fp32, "fp32", ())
-        exports["onnx-int8"] = bench.entry(small, outcome.result, outcome.name, outcome.failed)
-        served = {"onnx": full, "onnx-int8": small}
+    exports, served = (_table if is_static(learner.model) else _graphs)(learner, bench, digest)
     searched = searched_documents(kept, index)
     if searched is not None:
         ground = Ground(folder, task, bench.teacher, kept.queries, searched, seed)
         by = digest if index is None else teacher.digest
         exports["faiss"] = export_index(ground, *form, encoder_digest=by)
     return {"exports": exports, "speed": bench.speed(teacher.encoder, learner, served)}
+
+
+Exports = tuple[dict[str, Any], dict[str, Path]]
+"""The report's entries of exports, and where those are that have a speed."""
+
+
+def _graphs(learner: Encoder, bench: "Bench", digest: str) -> Exports:
+    full, small = bench.folder / "export/onnx", bench.folder / "export/onnx-int8"
+    export_embedder(learner.model, full, source_digest=digest)
+    fp32 = bench.measure(full, FP32)
+    outcome = with_fallback(ladder(full, small), lambda path: bench.measure(path, INT8))
+    entries = {
+        "onnx": bench.entry(full, fp32, "fp32", ()),
+        "onnx-int8": bench.entry(small, outcome.result, outcome.name, outcome.failed),
+    }
+    return entries, {"onnx": full, "onnx-int8": small}
+
+
+def _table(learner: Encoder, bench: "Bench", digest: str) -> Exports:
+    path, bags = bench.folder / "export" / STATIC, cast(StaticEmbedding, learner.model[0])
+    export_static(
+        bags.embedding.weight.detach().cpu().numpy(),
+        learner.tokenizer,
+        path,
+        max_length=learner.max_length,
+        prompts={key: value for key, value in learner.model.prompts.items() if value},
+        source_digest=digest,
+    )
+    entry = bench.entry(path, bench.measure(path, INT8), "fp16", ())
+    return {STATIC: entry}, {STATIC: path}
 
 
 def searched_documents(vectors: TaskVectors, index: TeacherIndex | None) -> Vectors | None:
@@ -114,7 +140,7 @@ def searched_documents(vectors: TaskVectors, index: TeacherIndex | None) -> Vect
         return vectors.documents
     if index.path is not None:
         return None
-    stored: Vectors = index.index.reconstruct_n(0, len(index.ids))
+    stored: Vectors = index.vectors.index.reconstruct_n(0, len(index.ids))
     return stored
 
 
@@ -147,7 +173,7 @@ class Bench:
 
     def measure(self, export: Path, limits: Limits) -> GateResult:
         """The gate's figures; leaves ``rankings/NAME.trec``."""
-        runtime = OnnxEmbedder(export)
+        runtime = load_embedder(export)
         encode = partial(runtime.encode, normalize=True)
         queries = encode(self.task.query_texts, prompt=self.prompts["query"])
         mine, theirs = TaskVectors(queries, queries[:0]), self.student.queries
@@ -196,7 +222,7 @@ class Bench:
             systems["teacher"] = partial(_encode, teacher, prompt)
         systems["student"] = partial(_encode, learner, prompt)
         for name, path in exports.items():
-            systems[name] = partial(OnnxEmbedder(path).encode, prompt=prompt)
+            systems[name] = partial(load_embedder(path).encode, prompt=prompt)
         found = profile_many(systems, texts, batch=BATCH)
         return {name: speed.as_json() for name, speed in found.items()}
 

@@ -16,6 +16,10 @@ HELD_OUT = 0.05
 HELD_OUT_MOST = 512
 """And no more than so many: it is taken again and again, and is steady enough with these."""
 _CHUNK = 4096
+_LAYERS = (4.0, 1_000_000, 1024, 1e-3)
+"""Passes, tokens in all, tokens a step and learning rate of a student that has layers."""
+_STATIC = (12.0, 8_000_000, 12_288, 3e-3)
+"""And of one that has none (benchmarks/LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,14 @@ def make_recipe(
 ) -> Recipe:
     """What ``config`` says, and for what it leaves open what suits the student: a static one costs
     next to nothing a token, and needs many to move its many vectors."""
-    epochs, tokens, batch = (12.0, 8_000_000, 12_288) if static else (4.0, 1_000_000, 1024)
+    epochs, tokens, batch, lr = _STATIC if static else _LAYERS
     if objective and not static:
         batch = 8192
     return Recipe(
         epochs=config.epochs or epochs,
         max_tokens=config.train_tokens or tokens,
         batch_tokens=config.batch_tokens or batch,
-        lr=config.lr,
+        lr=config.lr or lr,
         seed=config.seed,
         similarity_weight=similarity_weight,
         state_weight=state_weight,

@@ -28,7 +28,7 @@ def make_plan(
     everything = sum(token_lengths(learner or teacher.reader, setup.texts, setup.by_role))
     trained = min(recipe.max_tokens, round(recipe.epochs * everything))
     made = "a static student" if learner is None else setup.base.name
-    served = "an index" if learner is None else "as ONNX in fp32 and int8"
+    served = "as a table of token vectors" if learner is None else "as ONNX in fp32 and int8"
     each = round(tokens / max(1, len(todo)))
     return Plan(
         steps=(

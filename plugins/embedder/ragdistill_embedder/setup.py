@@ -10,7 +10,7 @@ from ragdistill.data.collection import Collection
 from ragdistill.data.loading import load
 from ragdistill.data.splits import choose
 from ragdistill.errors import UserError
-from ragdistill.metrics import retrieval
+from ragdistill.metrics import retrieval, suites
 from ragdistill.metrics.retrieval import Task, Vectors
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.resolve import ResolvedModel, resolve
@@ -53,11 +53,6 @@ class Setup:
     def static(self) -> bool:
         """Whether the student is to be one without a transformer."""
         return self.config.student == STATIC
-
-    @property
-    def asymmetric(self) -> bool:
-        """Whether the student is for queries alone."""
-        return self.config.asymmetric or self.config.teacher_index is not None
 
     @cached_property
     def base(self) -> ResolvedModel:
@@ -113,12 +108,13 @@ class Setup:
         avoid = [query.text for query in self.eval_collection.queries if query.id not in train]
         if not self.eval_collection.queries:
             avoid = [retrieval.opening(document) for document in self.eval_collection.documents]
+        avoid += suites.judged_queries(self.config.mteb)
         texts = training_texts(
             self.collection,
             limit=self.config.train_items,
             seed=self.config.seed,
             avoid=avoid,
-            queries_only=self.asymmetric,
+            queries_only=self.config.asymmetric,
         )
         if len(texts) < 2:
             raise UserError(

@@ -7,7 +7,7 @@ student, and far: on text like what they will meet they keep most of a teacher's
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,10 @@ def check_teacher(teacher: Encoder | None) -> Encoder:
     return teacher
 
 
-def make_static(teacher: Encoder, prompts: Prompts, texts: Iterable[str]) -> StaticEncoder:
+def make_static(teacher: Encoder, prompts: Prompts, texts: Sequence[str]) -> StaticEncoder:
     """A static student that has learnt nothing yet: the teacher's vectors of single tokens, centred
-    and weighted by how rare the token is in ``texts``; texts are cut where the teacher cuts them."""
+    and weighted by how rare the token is in ``texts``, prompts and all; texts are cut where the
+    teacher cuts them."""
     source = check_teacher(teacher).tokenizer._tokenizer
     tokenizer = Tokenizer.from_str(source.to_str())
     tokenizer.no_padding()
@@ -79,11 +80,13 @@ def _token_vectors(teacher: Encoder, count: int) -> NDArray[np.float32]:
     return found
 
 
-def _rarity(tokenizer: Tokenizer, texts: Iterable[str]) -> NDArray[np.float32]:
+def _rarity(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
     """``a / (a + p)`` of each token ``[v]``, ``p`` its share of all tokens in ``texts``."""
     counts: Counter[int] = Counter()
-    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
-        counts.update(encoding.ids)
+    for start in range(0, len(texts), _AT_ONCE):
+        part = list(texts[start : start + _AT_ONCE])
+        for encoding in tokenizer.encode_batch_fast(part, add_special_tokens=False):
+            counts.update(encoding.ids)
     seen = np.full(tokenizer.get_vocab_size(), _UNSEEN)
     seen[list(counts)] = list(counts.values())
     weights: NDArray[np.float32] = (_SIF / (_SIF + seen / max(1, counts.total()))).astype("f4")

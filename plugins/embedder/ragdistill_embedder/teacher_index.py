@@ -12,12 +12,16 @@ import numpy as np
 from ragdistill.data.sampling import sample
 from ragdistill.errors import UserError
 from ragdistill.export import faiss_index
+from ragdistill.files import sha256_file, sha256_json
+from ragdistill.metrics.indexes import VectorIndex, build
+from ragdistill.metrics.ranking import as_rankings, check_finite
 from ragdistill.metrics.retrieval import DEPTH, Task, Vectors
 from ragdistill.metrics.trec import Rankings
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.texts import TrainText
 
 _WHERE = "--teacher-index"
+_AT_ONCE = 1 << 16
 _PROBES = 32
 _NEAR = 10
 _FOUND = 0.9
@@ -28,24 +32,28 @@ _MEND = "name the index that this teacher made of these documents"
 class TeacherIndex:
     """Documents where the teacher put them."""
 
-    index: faiss.Index
+    vectors: VectorIndex
     ids: tuple[str, ...]
     """Of its rows."""
     path: Path | None
     """Where it was brought from; None if it is made of the stored vectors."""
 
     def rank(self, task: Task, queries: Vectors) -> Rankings:
-        """The first :data:`DEPTH` documents for each query; ``queries`` are unit vectors ``[q, d]``."""
-        asked = np.ascontiguousarray(queries, dtype=np.float32)
-        scores, rows = self.index.search(asked, min(DEPTH, len(self.ids)))
-        if self.index.metric_type == faiss.METRIC_L2:
+        """The first :data:`DEPTH` documents for each query; ``queries`` are unit vectors ``[q, d]``.
+
+        Raises:
+            UserError: a vector holds NaN or infinity.
+        """
+        check_finite("query", queries)
+        scores, rows = self.vectors.search(queries, min(DEPTH, len(self.ids)))
+        if not self.vectors.binary and self.vectors.index.metric_type == faiss.METRIC_L2:
             scores = -scores
-        return {
-            query.id: [
-                (self.ids[row], float(score)) for score, row in zip(*found, strict=True) if row >= 0
-            ]
-            for query, *found in zip(task.queries, scores, rows, strict=True)
-        }
+        found = as_rankings(scores, rows, self.ids)
+        return {query.id: row for query, row in zip(task.queries, found, strict=True)}
+
+    def holds_just(self, task: Task) -> bool:
+        """Whether its documents are those of the task, and no others."""
+        return len(self.ids) == len(task.documents)
 
 
 def teacher_index(setup: Setup, path: str | None) -> TeacherIndex:
@@ -57,13 +65,16 @@ def teacher_index(setup: Setup, path: str | None) -> TeacherIndex:
     """
     documents = setup.task.documents
     if path is None:
-        vectors = setup.stored(setup.task.document_texts, "passage")
-        index = faiss.IndexFlatIP(vectors.shape[1])
-        index.add(vectors)
-        return TeacherIndex(index, tuple(document.id for document in documents), None)
+        texts = setup.task.document_texts
+        setup.collect(setup.wish([TrainText(text, "passage") for text in texts]))
+        vectors = setup.stored(texts, "passage")
+        flat = build(vectors, "flat", "float32", vectors.shape[1])
+        return TeacherIndex(flat, tuple(document.id for document in documents), None)
     found = _read(Path(path), setup)
     _check_dimensions(found, setup.teacher.dimensions)
     known = set(found.ids)
+    if len(known) < len(found.ids):
+        raise UserError("names a document twice in its ids", where=path, mend=_MEND)
     missing = [document.id for document in documents if document.id not in known]
     if missing:
         raise UserError(
@@ -74,6 +85,13 @@ def teacher_index(setup: Setup, path: str | None) -> TeacherIndex:
         )
     _check_places(found, setup, path)
     return found
+
+
+def digest(path: str) -> str:
+    """SHA-256 of an index and the ids of its rows: a run is held to them."""
+    file = Path(path) / faiss_index.INDEX if Path(path).is_dir() else Path(path)
+    parts = [file, file.with_name(faiss_index.IDS)]
+    return sha256_json([sha256_file(part) for part in parts if part.is_file()])
 
 
 def _read(path: Path, setup: Setup) -> TeacherIndex:
@@ -88,11 +106,12 @@ def _read(path: Path, setup: Setup) -> TeacherIndex:
                 where=path,
                 mend=_MEND,
             )
-        return TeacherIndex(loaded.index, loaded.ids, path)
+        return TeacherIndex(loaded.vectors, loaded.ids, path)
     if not path.is_file():
         raise UserError("no such file or folder", where=path, mend=_MEND)
     index = _vectors(path) if path.suffix == ".npy" else _faiss(path)
-    return TeacherIndex(index, _ids(path.with_name(faiss_index.IDS), index.ntotal, setup), path)
+    ids = _ids(path.with_name(faiss_index.IDS), index.ntotal, setup)
+    return TeacherIndex(VectorIndex(index, index.d), ids, path)
 
 
 def _vectors(path: Path) -> faiss.Index:
@@ -106,24 +125,32 @@ def _vectors(path: Path) -> faiss.Index:
         raise UserError(
             f"holds {vectors.dtype} of shape {vectors.shape}, not vectors [n, d]", where=path
         )
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(norms).all() or not norms.all():
-        raise UserError("holds NaN, infinity or a zero vector", where=path, mend=_MEND)
     index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors / norms)
+    for start in range(0, len(vectors), _AT_ONCE):
+        part = np.ascontiguousarray(vectors[start : start + _AT_ONCE], dtype=np.float32)
+        norms = np.linalg.norm(part, axis=1, keepdims=True)
+        if not np.isfinite(norms).all() or not norms.all():
+            raise UserError("holds NaN, infinity or a zero vector", where=path, mend=_MEND)
+        index.add(part / norms)
     return index
 
 
 def _faiss(path: Path) -> faiss.Index:
     try:
-        return faiss.read_index(str(path))
+        index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise UserError(
-            "is no index that FAISS reads",
+            "is no index of vectors that FAISS reads",
             where=path,
             mend="write it with faiss.write_index, or name a .npy file of vectors",
         ) from error
+    if isinstance(index, (faiss.IndexIDMap, faiss.IndexIDMap2)):
+        raise UserError(
+            "has numbers of its own for its rows (IndexIDMap), which are no document ids",
+            where=path,
+            mend="write the index within it (index.index), and its rows' ids into ids.json",
+        )
+    return index
 
 
 def _ids(path: Path, count: int, setup: Setup) -> tuple[str, ...]:
@@ -145,9 +172,9 @@ def _ids(path: Path, count: int, setup: Setup) -> tuple[str, ...]:
 
 
 def _check_dimensions(found: TeacherIndex, dimensions: int) -> None:
-    if found.index.d != dimensions:
+    if found.vectors.dimensions != dimensions:
         raise UserError(
-            f"holds vectors of {found.index.d} dimensions; the teacher's have {dimensions}",
+            f"holds vectors of {found.vectors.dimensions} dimensions; the teacher's have {dimensions}",
             where=found.path,
             mend=_MEND,
         )
@@ -159,7 +186,7 @@ def _check_places(found: TeacherIndex, setup: Setup, path: str) -> None:
     wanted = list(dict.fromkeys(TrainText(document.content, "passage") for document in probes))
     setup.collect(setup.wish(wanted))
     vectors = setup.stored([document.content for document in probes], "passage")
-    _, rows = found.index.search(vectors, min(_NEAR, len(found.ids)))
+    _, rows = found.vectors.search(vectors, min(_NEAR, len(found.ids)))
     near = [
         document.id in {found.ids[row] for row in line if row >= 0}
         for document, line in zip(probes, rows, strict=True)

@@ -43,6 +43,9 @@ _TOLD_SECONDS = 20.0
 _LOG = logging.getLogger(__name__)
 
 
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+
 class Passing(Exception):
     """A failure that may be gone the next time."""
 
@@ -174,6 +177,9 @@ class Client:
             told = f"{type(error).__name__} {error}".strip()
             if answered:
                 raise Unusable(f"it broke off ({told})") from error
+            if not isinstance(error, _NOT_SENT):
+                # It was read, perhaps, and what is read is billed, whether or not it is answered.
+                raise Unusable(f"there was none ({told})") from error
             raise Passing(f"no answer ({told})") from error
 
     def _read(self, response: httpx2.Response, most: int) -> bytes:

@@ -5,6 +5,7 @@ counts. SQLite, because several threads and processes may ask at once.
 """
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,16 +22,19 @@ _TABLE = """CREATE TABLE IF NOT EXISTS requests (
     texts INTEGER NOT NULL,
     estimate INTEGER NOT NULL,
     most INTEGER NOT NULL,
+    begun REAL NOT NULL,
     tokens INTEGER,
     seconds REAL
 )"""
-# A request under way counts with the most that it can take while its process lives; one that was
-# under way when its process died with what it was thought to take.
+_LONGEST_SECONDS = 600.0
+"""A request of another process that has been under way for longer died with it."""
+# A request under way counts with the most that it can take; one that was under way when its process
+# died with what it was thought to take.
 _BILLED = """SELECT
-    COALESCE(SUM(CASE WHEN tokens IS NOT NULL THEN tokens WHEN session <> ? THEN estimate END), 0),
-    COALESCE(SUM(CASE WHEN tokens IS NULL AND session = ? THEN most END), 0),
+    COALESCE(SUM(CASE WHEN NOT open THEN COALESCE(tokens, estimate) END), 0),
+    COALESCE(SUM(CASE WHEN open THEN most END), 0),
     MAX(1.0, COALESCE(MAX(1.0 * tokens / most), 1.0))
-FROM requests"""
+FROM (SELECT *, tokens IS NULL AND (session = ? OR begun > ?) AS open FROM requests)"""
 _WAIT_SECONDS = 60.0
 
 
@@ -110,7 +114,9 @@ class Spend:
             self._check(0, ask.most)
             return Ticket(ask, None)
         with self._transaction() as database:
-            found = database.execute(_BILLED, [self._session, self._session]).fetchone()
+            found = database.execute(
+                _BILLED, [self._session, time.time() - _LONGEST_SECONDS]
+            ).fetchone()
             billed, under_way, excess = found
             # What was billed more than anybody thought possible may be so again.
             self._check(billed, (under_way + ask.most) * excess)
@@ -122,8 +128,8 @@ class Spend:
 
     def _insert(self, database: sqlite3.Connection, ask: Ask) -> int | None:
         return database.execute(
-            "INSERT INTO requests (session, texts, estimate, most) VALUES (?, ?, ?, ?)",
-            (self._session, ask.texts, ask.estimate, ask.most),
+            "INSERT INTO requests (session, texts, estimate, most, begun) VALUES (?, ?, ?, ?, ?)",
+            (self._session, ask.texts, ask.estimate, ask.most, time.time()),
         ).lastrowid
 
     def settle(self, ticket: Ticket, tokens: int, seconds: float | None = None) -> None:

@@ -82,6 +82,12 @@ class EndpointTeacher:
     def reader(self) -> Encoder:
         """The student's model, reading texts to the end or to ``--max-length``."""
         reader = load_encoder(self._base().path, self._config.device)
+        if self._config.max_length and not getattr(reader.tokenizer, "is_fast", False):
+            raise UserError(
+                "the student's tokenizer cannot say where a text is to be cut",
+                where="--max-length",
+                mend="leave it out, or name a student with a fast tokenizer",
+            )
         reader.max_length = self._config.max_length or _WHOLE
         return reader
 
