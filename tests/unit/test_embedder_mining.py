@@ -106,3 +106,25 @@ def test_students_taught_by_mined_texts(tmp_path: Path, method: str) -> None:
     losses = json.loads(result.stdout)["training"]["losses"]
     held_out = [row["held_out"] for row in losses if "held_out" in row]
     assert held_out[-1] < held_out[0]
+
+
+def test_suspicious_judgments_are_reported(tmp_path: Path) -> None:
+    data = save_searched(tmp_path / "data", documents=150, queries=20)
+    folder = save_tiny(tmp_path / "teacher")
+    teacher = SentenceTransformer(str(folder), device="cpu")
+    asked = json.loads((data / "queries.jsonl").read_text().splitlines()[1])["text"]
+    last = int(np.argmin(teacher.encode(list(texts(150))) @ teacher.encode(asked)))
+    head = "query-id\tcorpus-id\tscore\n"
+    (data / "qrels/train.tsv").write_text(f"{head}q0\t0\t1\nq1\t{last}\t1\nq2\t0\t0\n")
+    (data / "qrels/test.tsv").write_text(f"{head}q9\t9\t1\nq10\t10\t1\n")
+    words = ["embedder", "--teacher", str(folder), "--student-layers", "2", "--data", str(data)]
+    words += ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "run"), "--json"]
+    words += ["--stages", "collect,train,evaluate", "--train-tokens", "500"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["data"]["suspicious_positives"]
+    assert found["of"] == 2
+    worst = found["examples"][0]
+    assert (worst["query"], worst["document"], worst["rank"]) == ("q1", str(last), 150)
+    page = (tmp_path / "run/report.html").read_text()
+    assert "judgments that may train" in page

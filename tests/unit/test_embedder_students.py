@@ -114,8 +114,8 @@ def test_queries_of_an_asymmetric_student_search_what_the_teacher_has_made(place
 
 @pytest.mark.parametrize("form", ["folder", "vectors", "faiss"])
 def test_an_index_that_is_brought_serves_as_the_stored_vectors_do(place: Path, form: str) -> None:
-    words = ("--student-layers", "2", "--epochs", "1")
-    own = run(place, "own", *words, "--asymmetric")
+    words = ("--student-layers", "2", "--epochs", "1", "--asymmetric")
+    own = run(place, "own", *words)
     folder = place / "own/export/faiss"
     loaded = faiss_index.load(folder)
     path = folder

@@ -96,6 +96,11 @@ def warnings(report: Report) -> list[str]:
     if count:
         of = f" ({percent(share)} of them)" if share is not None else ""
         found.append(f"{count:,} evaluation texts have a near-duplicate in training{of}")
+    if (judged := report["data"].get("suspicious_positives")) and judged["count"]:
+        found.append(
+            f"{judged['count']:,} of {judged['of']:,} judgments that may train are of documents "
+            "that the teacher finds only below rank 100: look at them"
+        )
     for kind, export in report["exports"].items():
         if export.get("passed") is False:
             reasons = "; ".join(export.get("reasons") or []) or "it differs too much"

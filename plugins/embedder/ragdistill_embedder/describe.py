@@ -8,6 +8,7 @@ from ragdistill.models.digest import digests
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill_embedder.encoder import Encoder
+from ragdistill_embedder.mining import judged_suspiciously
 from ragdistill_embedder.student import parameters
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def describe_data(setup: "Setup") -> dict[str, Any]:
         "queries": len(task.queries),
         "split": task.split,
         "near_duplicates": None if matches is None else summary(matches, learnt, task.query_texts),
+        "suspicious_positives": judged_suspiciously(setup),
         "train": {
             "name": setup.collection.name,
             "digest": setup.collection.digest,

@@ -6,6 +6,7 @@ folder. So two models that lie in one folder each mine by their own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -13,10 +14,15 @@ from numpy.typing import NDArray
 
 from ragdistill.losses.contrastive import CEILING
 from ragdistill.metrics.retrieval import Vectors
+from ragdistill_embedder.texts import TrainText
+
+if TYPE_CHECKING:
+    from ragdistill_embedder.setup import Setup
 
 DEPTH, COUNT = 20, 7
 """How many nearest texts are looked at, and how many of them are kept."""
 _AT_ONCE = 4096
+_SHOWN = 20
 NONE = -1
 Places = NDArray[np.int64]
 
@@ -86,3 +92,30 @@ def suspicious_positives(
         if rank > worst:
             found.append(Suspicious(query, document, rank, float(scores[document])))
     return sorted(found, key=lambda item: -item.rank)
+
+
+def judged_suspiciously(setup: "Setup") -> dict[str, Any] | None:
+    """The report's ``data.suspicious_positives``: what the teacher makes of the judgments that may
+    train; None where there are none."""
+    collection = setup.collection
+    rows = collection.qrels.get("train", {}).items()
+    train = {query: {d for d, grade in row.items() if grade > 0} for query, row in rows}
+    documents = {document.id: place for place, document in enumerate(collection.documents)}
+    queries = [query for query in collection.queries if train.get(query.id)]
+    pairs = [(n, documents[d]) for n, q in enumerate(queries) for d in sorted(train[q.id])]
+    if not pairs:
+        return None
+    asked = [TrainText(query.text, "query") for query in queries]
+    told = [TrainText(document.content, "passage") for document in collection.documents]
+    setup.collect(setup.wish([*asked, *told]))
+    found = suspicious_positives(
+        setup.stored([item.text for item in asked], "query"),
+        setup.stored([item.text for item in told], "passage"),
+        pairs,
+    )
+    examples = [
+        {"query": queries[item.query].id, "document": collection.documents[item.document].id,
+         "rank": item.rank, "similarity": item.similarity}
+        for item in found[:_SHOWN]
+    ]  # fmt: skip
+    return {"count": len(found), "of": len(pairs), "examples": examples}
