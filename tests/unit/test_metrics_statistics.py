@@ -90,6 +90,26 @@ def test_false_go_at_exactly_the_gate_is_within_five_percent(
     assert false_go <= stats.binom.ppf(0.995, trials, verdict.ALPHA)
 
 
+def test_a_choice_among_several_is_wrong_as_rarely_as_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four students exactly at the gate: any go, and so any that is chosen, is in 5 % of cases."""
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 999)
+    random, gate, trials = np.random.default_rng(7), 0.9, 120
+    wrong = 0
+    for trial in range(trials):
+        teacher = _ndcg(random, 120)
+        students = [gate * teacher + random.normal(0, 0.1, 120) for _ in range(4)]
+        found = [verdict.decide(teacher, one, gate, trial, compared=4) for one in students]
+        wrong += any(one.decision == "go" for one in found)
+    assert wrong <= stats.binom.ppf(0.995, trials, verdict.ALPHA)
+    one, several = (verdict.decide(teacher, students[0], gate, 0, compared=k) for k in (1, 4))
+    assert one.interval is not None
+    assert several.interval is not None
+    assert several.interval[0] < one.interval[0] < one.interval[1] < several.interval[1]
+    assert verdict.fewest_queries(0.95, verdict.ALPHA / 4) == 86
+
+
 def test_few_queries_never_go() -> None:
     """Not one failure among 58 queries is what a student at the gate shows in over 5 % of cases."""
     assert verdict.fewest_queries(0.95) == 59

@@ -14,10 +14,10 @@ from ragdistill.data.sampling import sample
 from ragdistill.data.splits import choose
 from ragdistill.errors import UserError
 from ragdistill.metrics import trec
-from ragdistill.metrics.bootstrap import compare
+from ragdistill.metrics.bootstrap import compare, retention_interval
 from ragdistill.metrics.ranking import MEASURES, overlaps, per_query, search
 from ragdistill.metrics.trec import Rankings
-from ragdistill.metrics.verdict import decide
+from ragdistill.metrics.verdict import ALPHA, decide
 
 DEPTH = 100
 """Documents kept of each ranking: as deep as the deepest measure looks."""
@@ -29,6 +29,7 @@ OPENINGS = 200
 """How many documents' openings are searched with where there are no queries."""
 
 Vectors = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,34 @@ def quality(
 
 def verdict(folder: Path, gate: float, seed: int) -> dict[str, Any]:
     """Whether the student keeps ``gate`` of the teacher's headline measure, from the run's files."""
-    teacher, student = (
-        trec.read(folder / "rankings" / f"{name}.trec") for name in ("teacher", "student")
+    return verdict_of(folder, "student", gate, seed)
+
+
+def verdict_of(
+    folder: Path, system: str, gate: float, seed: int, *, compared: int = 1
+) -> dict[str, Any]:
+    """The verdict on ``system`` (the student or an export), as one of so many ``compared``, from
+    the run's files; ``retention_interval`` holds for all of them at once, at 95 %."""
+    measure, teacher, found = _headline(folder, system)
+    interval = retention_interval(teacher, found, seed, alpha=ALPHA / compared)
+    decided = decide(teacher, found, gate, seed, compared=compared).as_json()
+    extra = {"retention_interval": list(interval) if interval else None} if compared > 1 else {}
+    return decided | {"measure": measure} | extra
+
+
+def _headline(folder: Path, system: str) -> tuple[str, Values, Values]:
+    """What the verdict is about, and its value for each query ``[q]``, of teacher and ``system``."""
+    teacher, found = (
+        trec.read(folder / "rankings" / f"{name}.trec") for name in ("teacher", system)
     )
     judged = folder / "rankings" / "qrels.trec"
     if not judged.exists():
-        shared = overlaps(teacher, student)
-        found = decide(np.ones_like(shared), shared, gate, seed)
-        return found.as_json() | {"measure": AGREEMENT}
+        shared = overlaps(teacher, found)
+        return AGREEMENT, np.ones_like(shared), shared
     qrels = trec.read_qrels(judged)
-    ours, theirs = (per_query(qrels, found, [HEADLINE])[HEADLINE] for found in (teacher, student))
-    return decide(_values(ours), _values(theirs), gate, seed).as_json() | {"measure": HEADLINE}
+    ours, theirs = (per_query(qrels, each, [HEADLINE])[HEADLINE] for each in (teacher, found))
+    return HEADLINE, _values(ours), _values(theirs)
 
 
-def _values(by_query: Mapping[str, float]) -> NDArray[np.float64]:
+def _values(by_query: Mapping[str, float]) -> Values:
     return np.fromiter(by_query.values(), dtype=np.float64)

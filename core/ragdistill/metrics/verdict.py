@@ -41,7 +41,8 @@ class Verdict:
     """Only if inconclusive: how many judged queries in all would settle it; None if none would."""
     gate: float
     interval: tuple[float, float] | None
-    """Of the margin; each end is a one-sided 95 % bound. None where it cannot be told."""
+    """Of the margin; each end is a one-sided bound at 95 %, or, of several compared, at
+    1 - 0.05 / their number. None where it cannot be told."""
     queries: int
 
     def as_json(self) -> dict[str, Any]:
@@ -50,7 +51,12 @@ class Verdict:
 
 
 def decide(
-    teacher: NDArray[np.float64], student: NDArray[np.float64], gate: float, seed: int
+    teacher: NDArray[np.float64],
+    student: NDArray[np.float64],
+    gate: float,
+    seed: int,
+    *,
+    compared: int = 1,
 ) -> Verdict:
     """Go, no-go or inconclusive.
 
@@ -62,39 +68,47 @@ def decide(
         student: values of the same queries in the same order ``[q]``.
         gate: the retention asked for, such as 0.95.
         seed: of the resampling.
+        compared: how many systems are held to the gate so that one can be chosen by the outcome.
+            Each is tested at ``ALPHA / compared`` (Bonferroni), so that whichever is chosen, a wrong
+            *go* stays as rare as of one alone.
 
     Raises:
         ValueError: no queries, other shapes, a value that is not finite, or a gate not above 0.
     """
+    alpha = ALPHA / compared
     if not gate > 0:
         raise ValueError(f"gate {gate} is not above 0")
     teacher, student = checked(teacher, student)
     differences = student - gate * teacher
-    interval = _bounds(differences, seed)
+    interval = _bounds(differences, seed, alpha)
     margin = float(differences.mean())
     telling = int(np.count_nonzero(teacher > 0))
     decision: Decision = "inconclusive"
     if interval is not None and telling and interval[1] < 0:
         decision = "no-go"
-    elif interval is not None and interval[0] > 0 and telling >= fewest_queries(gate):
+    elif interval is not None and interval[0] > 0 and telling >= fewest_queries(gate, alpha):
         decision = "go"
-    needed = _queries_needed(differences, telling, gate) if decision == "inconclusive" else None
-    reason = _reason(decision, gate, len(teacher), telling, needed)
+    needed = None
+    if decision == "inconclusive":
+        needed = _queries_needed(differences, telling, gate, alpha)
+    reason = _reason(decision, gate, len(teacher), telling, needed, compared)
     return Verdict(decision, margin, reason, needed, gate, interval, len(teacher))
 
 
-def fewest_queries(gate: float) -> int:
+def fewest_queries(gate: float, alpha: float = ALPHA) -> int:
     """How many queries, on which the teacher scores at all, a *go* takes at the least.
 
     A student that fails outright on a share 1 - gate of the queries is at the gate; with fewer
-    than log(0.05) / log(gate) queries, not one failure may be seen in 5 % of the cases or more,
-    and no resampling can find what was not seen. 59 for a gate of 0.95.
+    than log(alpha) / log(gate) queries, not one failure may be seen in a share alpha of the cases
+    or more, and no resampling can find what was not seen. 59 for a gate of 0.95 and 5 %.
     """
-    return math.ceil(math.log(ALPHA) / math.log(gate)) if gate < 1 else 1
+    return math.ceil(math.log(alpha) / math.log(gate)) if gate < 1 else 1
 
 
-def _bounds(differences: NDArray[np.float64], seed: int) -> tuple[float, float] | None:
-    """One-sided 95 % bounds of the mean, by the studentised bootstrap; None if infinite."""
+def _bounds(
+    differences: NDArray[np.float64], seed: int, alpha: float
+) -> tuple[float, float] | None:
+    """One-sided bounds of the mean at 1 - ``alpha``, by the studentised bootstrap; None if infinite."""
     queries = len(differences)
     if queries < 2:
         return None
@@ -109,8 +123,8 @@ def _bounds(differences: NDArray[np.float64], seed: int) -> tuple[float, float] 
         return np.asarray(np.nan_to_num(distance, nan=0.0, posinf=np.inf, neginf=-np.inf))
 
     draws = resample((differences,), studentised, seed)
-    high = mean - error * np.quantile(draws, ALPHA, method="lower")
-    low = mean - error * np.quantile(draws, 1 - ALPHA, method="higher")
+    high = mean - error * np.quantile(draws, alpha, method="lower")
+    low = mean - error * np.quantile(draws, 1 - alpha, method="higher")
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 
@@ -118,21 +132,26 @@ def _standard_error(sample: NDArray[np.float64], axis: int) -> NDArray[np.float6
     return np.asarray(sample.std(axis=axis, ddof=1) / math.sqrt(sample.shape[axis]))
 
 
-def _queries_needed(differences: NDArray[np.float64], telling: int, gate: float) -> int | None:
+def _queries_needed(
+    differences: NDArray[np.float64], telling: int, gate: float, alpha: float
+) -> int | None:
     """By the normal approximation, with ``POWER``; at least one more than there are."""
     queries, mean = len(differences), differences.mean()
     if not telling or mean == 0:
         return None
-    z = stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(POWER)
+    z = stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER)
     variance = differences.var(ddof=1) if queries > 1 else 0.0
     needed = max(math.ceil(variance * (z / mean) ** 2), queries + 1)
     if mean > 0:
-        needed = max(needed, math.ceil(fewest_queries(gate) * queries / telling))
+        needed = max(needed, math.ceil(fewest_queries(gate, alpha) * queries / telling))
     return needed if needed < _NEVER else None
 
 
-def _reason(decision: Decision, gate: float, queries: int, telling: int, needed: int | None) -> str:
-    held = f"{gate:.4g} of the teacher's quality (95 % confidence, {queries:,} queries)"
+def _reason(
+    decision: Decision, gate: float, queries: int, telling: int, needed: int | None, compared: int
+) -> str:
+    sure = "95 % confidence" + (f" in all {compared} compared" if compared > 1 else "")
+    held = f"{gate:.4g} of the teacher's quality ({sure}, {queries:,} queries)"
     if decision == "go":
         return f"the student keeps at least {held}"
     if decision == "no-go":
