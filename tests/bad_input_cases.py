@@ -39,6 +39,7 @@ CHECK = "data check data"
 FETCH = "models fetch Wheeled"
 WHEEL = "tinymodel-1.0-py3-none-any.whl"
 
+SEVERAL = "embedder --teacher teacher --data data --out run --store store --epochs 1"
 BEGUN = ("run", "store")
 
 DATA = [
@@ -215,6 +216,24 @@ OPTIONS = [
     case("layers-zero", as_is, f"{BASE} --student-layers 0", "--student-layers", "1 to 4"),
     case("layers-words", as_is, f"{BASE} --student-layers two", "'two'", "give 3, or 0,2,5"),
     case("layers-order", as_is, f"{BASE} --student-layers 2,1", "'2,1'", "ascending", "0 to 3"),
+    case("layers-down", as_is, f"{BASE} --student-layers 3,2,1", "'3,2,1'", "ascending",
+         "--frontier 3,2,1 makes a student of each"),
+    case("frontier-word", as_is, f"{SEVERAL} --frontier 2,statik", "--frontier: 'statik'", "did you mean 'static'",
+         "layers as 0+2+5"),
+    case("frontier-twice", as_is, f"{SEVERAL} --frontier 2,1,02", "--frontier: '02' is named twice"),
+    case("frontier-one", as_is, f"{SEVERAL} --frontier 2", "--frontier", "nothing to compare"),
+    case("frontier-range", as_is, f"{SEVERAL} --frontier 2,5", "--frontier 5: --student-layers: cannot keep 5",
+         "choose from 1 to 4"),
+    case("frontier-order", as_is, f"{SEVERAL} --frontier 2,3+1", "--frontier 3+1: --student-layers: '3,1'",
+         "ascending"),
+    case("frontier-layers", as_is, f"{SEVERAL} --frontier 2,1 --student-layers 3", "--frontier: does not go",
+         "with --student-layers", "leave"),
+    case("frontier-student", as_is, f"{SEVERAL} --frontier 2,1 --student static", "--frontier",
+         "does not go with --student;"),
+    case("frontier-sweep", as_is, f"{SEVERAL} --frontier 2,1 --sweep lr=0.1,0.2", "--frontier",
+         "does not go with --sweep"),
+    case("frontier-stages", as_is, f"{SEVERAL} --frontier 2,1 --stages collect", "--frontier",
+         "does not go with --stages"),
     case("layers-named", as_is, f"{BASE} --student-layers 0,4", "'0,4'", "from 0 to 3"),
     case("component", as_is, "embeder --teacher teacher", "'embeder'", "did you mean 'embedder'"),
     case("option", as_is, f"{BASE} --theacher x", "--theacher", "--teacher"),
@@ -296,6 +315,10 @@ RUNS = [
     case("in-use", held, BASE, "run: is in use by process", "wait for it"),
     case("no-sweep", both(has_module("optuna"), collected), f"{BASE} --sweep lr=0.1,0.2",
          "run: holds no sweep", "choose another --out"),
+    case("no-frontier", collected, f"{SEVERAL} --frontier 2,1", "run: holds no frontier",
+         "choose another --out"),
+    case("chosen", both(collected, edited("run/run.json", stages={"export": {"state": "done", "result":
+         {"frontier": {"entries": []}}}})), BASE, "run: was chosen by --frontier", "give --frontier again"),
     case("damaged", written("run/run.json", '{"schema": 1, '), BASE, "run/run.json", "restore it"),
     case("odd", written("run/run.json", '{"schema": 1, "component": "embedder", "method": '
          '"embedder/similarity", "stages": []}'), BASE, "run/run.json", "choose another --out"),

@@ -77,6 +77,12 @@ class Distiller(ABC, Generic[Config]):
         so that another gate costs nothing."""
         return {}
 
+    def judge_system(self, system: str, compared: int) -> Section:
+        """The verdict on the ``student`` or on an export, as one of so many ``compared`` of which one
+        is chosen by it; ``retention_interval`` holds for all at once. For components that have
+        ``--frontier``."""
+        raise NotImplementedError
+
     def outputs(self, stage: Stage) -> tuple[str, ...]:
         """Paths, relative to the run folder, that a finished ``stage`` has left there; where one
         is missing the stage is run again."""

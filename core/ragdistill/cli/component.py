@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import click
 
@@ -19,11 +19,21 @@ from ragdistill.config import RunConfig, flag, resolve
 from ragdistill.distiller import Method
 from ragdistill.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from ragdistill.cli.frontier import Read
+
 EXIT_NO_GO = 3
 EXIT_INCONCLUSIVE = 4
 
 
-def component(name: str, config: type[RunConfig], *, method: str, help: str) -> click.Command:
+def component(
+    name: str,
+    config: type[RunConfig],
+    *,
+    method: str,
+    help: str,
+    frontier: "Read | None" = None,
+) -> click.Command:
     """The command ``ragdistill NAME`` of a component.
 
     Args:
@@ -31,6 +41,8 @@ def component(name: str, config: type[RunConfig], *, method: str, help: str) -> 
         config: the dataclass whose fields are its options (see ``ragdistill.config.option``).
         method: the default of ``--method``, with or without ``NAME/``.
         help: what the command's help says first.
+        frontier: reads what ``--frontier`` lists as members by name, each with the options that make
+            it; without it there is no such option. The Distiller then has ``judge_system``.
     """
 
     def run(
@@ -43,9 +55,11 @@ def component(name: str, config: type[RunConfig], *, method: str, help: str) -> 
         sweep_trials: int,
         **options: Any,
     ) -> None:
-        from ragdistill.cli.running import Request, Sweep, execute
+        from ragdistill.cli.running import Frontier, Request, Sweep, execute
 
         context = click.get_current_context()
+        listed = options.pop("frontier") if frontier else None
+        several = Frontier(listed, frontier) if frontier and listed is not None else None
         given = {
             key: value
             for key, value in options.items()
@@ -54,19 +68,27 @@ def component(name: str, config: type[RunConfig], *, method: str, help: str) -> 
         resolved = resolve(config, config_file, given)
         chosen = choose_method(name, resolved.method or method)
         swept = Sweep(sweep, sweep_trials)
-        status = execute(
-            Request(name, chosen, resolved, out, stages, swept, dry_run=dry_run, as_json=as_json)
+        request = Request(
+            name, chosen, resolved, out, stages, swept, several, dry_run=dry_run, as_json=as_json
         )
-        context.exit(status)
+        context.exit(execute(request))
 
     parameters = [_option(field, config) for field in dataclasses.fields(config)]
     return click.Command(
         name,
         callback=run,
-        params=[*parameters, *_run_options()],
+        params=[*parameters, *([_FRONTIER] if frontier else []), *_run_options()],
         help=help,
         short_help=help.partition("\n")[0],
     )
+
+
+_FRONTIER = click.Option(
+    ["--frontier"],
+    help="Train each of these students, draw quality against speed, and keep the cheapest that passes "
+    "the gate.",
+    metavar="LIST",
+)
 
 
 def choose_method(component_name: str, asked: str) -> Method:

@@ -1,9 +1,11 @@
 """A component's run from the resolved config to the report: lock, resume, stages, summary."""
 
+import dataclasses
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,13 @@ from typing import Any
 import click
 
 from ragdistill import plugins
-from ragdistill.cli import sweeping
+from ragdistill.cli import frontier, sweeping
 from ragdistill.cli.component import exit_status, plan_json
+from ragdistill.cli.runs import Base, advanced, write_report
 from ragdistill.config import RunConfig
 from ragdistill.distiller import Method, Plan, Section, Stage
-from ragdistill.files import writing
 from ragdistill.hookspecs import hookimpl
-from ragdistill.pipeline import parse_stages, require_earlier, run_stages
-from ragdistill.run import Run, locked
+from ragdistill.pipeline import parse_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,14 @@ class Sweep:
 
     texts: tuple[str, ...] = ()
     trials: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """What ``--frontier`` says, and how the component reads it."""
+
+    text: str
+    read: frontier.Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class Request:
     out: Path | None
     stages: str | None
     sweep: Sweep
+    frontier: Frontier | None
     dry_run: bool
     as_json: bool
 
@@ -47,58 +57,61 @@ def execute(request: Request) -> int:
     """Run what ``request`` asks for; return the exit status."""
     stages = parse_stages(request.stages)
     folder = request.out or default_folder(request.component, request.config)
+    base = Base(request.component, request.method, request.config, folder)
     space = sweeping.parse(request.sweep.texts, request.config)
-    config = request.config
-    if space and not request.dry_run:
-        base = sweeping.Base(request.component, request.method, config, folder)
-        config = sweeping.sweep(base, space, request.sweep.trials)
-    distiller = request.method.load()(config, folder)
+    members = _members(request)
     if request.dry_run:
-        plan = distiller.plan()
-        told = sweeping.planned(plan, space, request.sweep.trials) if space else plan
-        _show_plan(told, as_json=request.as_json)
+        _show_plan(_planned(base, request, space, members), as_json=request.as_json)
         return 0
-    # All that can be refused is refused before the folder exists: it leaves nothing behind.
-    inputs = distiller.inputs()
-    run = Run(folder, request.component, request.method.name, config)
-    run.resume(inputs)
-    for stage in stages:
-        require_earlier(run, distiller, stage, stages)
-    pm = plugins.manager()
-    watcher = StageLines()
-    pm.register(watcher)
-    try:
-        with writing(folder), locked(folder):
-            run.resume(inputs)  # again: another process may have gone on with it meanwhile
-            run.save()
-            run_stages(request.method, distiller, run, stages, pm.hook)
-            report = write_report(run, distiller.judge() if run.done("evaluate") else {})
-    finally:
-        pm.unregister(watcher)
+    if not members:
+        frontier.refuse_plain(folder)
+    if space:
+        config = sweeping.sweep(base, space, request.sweep.trials)
+        base = dataclasses.replace(base, config=config)
+    judgment: Section | None = None
+    with _stage_lines():
+        if members:
+            base, judgment = frontier.frontier(base, members)
+        with advanced(base, stages) as (run, distiller):
+            if judgment is None:
+                judgment = distiller.judge() if run.done("evaluate") else {}
+            report = write_report(run, judgment)
     _show_report(report, folder, as_json=request.as_json)
     return exit_status(report, request.config.gate)
+
+
+def _members(request: Request) -> frontier.Members:
+    """What ``--frontier`` lists; nothing where it is not given."""
+    asked = request.frontier
+    if asked is None:
+        return {}
+    others = {sweeping.OPTION: request.sweep.texts, "--stages": request.stages}
+    return frontier.parse(asked.text, asked.read, request.config, others)
+
+
+def _planned(
+    base: Base, request: Request, space: sweeping.Space, members: frontier.Members
+) -> Plan:
+    if members:
+        return frontier.planned(base, members)
+    plan = base.distiller().plan()
+    return sweeping.planned(plan, space, request.sweep.trials) if space else plan
+
+
+@contextmanager
+def _stage_lines() -> Iterator[None]:
+    pm, watcher = plugins.manager(), StageLines()
+    pm.register(watcher)
+    try:
+        yield
+    finally:
+        pm.unregister(watcher)
 
 
 def default_folder(component: str, config: RunConfig) -> Path:
     """``runs/COMPONENT-TEACHER-DATA``, from the last parts of their names."""
     parts = (component, Path(config.teacher).name, Path(config.data).stem)
     return Path("runs") / "-".join(part.replace(":", "-") for part in parts)
-
-
-def write_report(run: Run, judgment: Section) -> dict[str, Any]:
-    """report.json and report.html from what the finished stages left in run.json."""
-    from ragdistill.files import write_json, write_text
-    from ragdistill.report import card, html, schema
-
-    report = schema.build(run.state)
-    schema.merge(report, judgment)
-    schema.validate(report)
-    write_json(run.folder / "report.json", report)
-    write_text(run.folder / "report.html", html.render(report, extra=schema.extra(run.state)))
-    student = run.folder / "student"
-    if student.is_dir():
-        write_text(student / "README.md", card.render(report, extra=schema.extra(run.state)))
-    return report
 
 
 class StageLines:

@@ -9,20 +9,18 @@ range and keeps the journal, which its dashboard reads.
 import dataclasses
 import itertools
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ragdistill import plugins
-from ragdistill.config import RunConfig, affects, as_dict, resolve
-from ragdistill.distiller import Method, Plan
+from ragdistill.cli.runs import Base, adopt, advanced, refuse_strangers, varied
+from ragdistill.config import RunConfig, affects, as_dict
+from ragdistill.distiller import Plan
 from ragdistill.errors import UserError, nearest
-from ragdistill.files import sha256_json, write_json, writing
-from ragdistill.pipeline import run_stages
-from ragdistill.run import Run, locked, read_manifest
+from ragdistill.files import sha256_json, writing
+from ragdistill.run import locked, read_manifest
 
 if TYPE_CHECKING:
     import optuna
@@ -57,16 +55,6 @@ class Axis:
 
 
 Space = Mapping[str, Axis]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Base:
-    """What all trials have in common."""
-
-    component: str
-    method: Method
-    config: RunConfig
-    folder: Path
 
 
 def parse(texts: Sequence[str], config: RunConfig) -> Space:
@@ -107,7 +95,7 @@ def _axis(key: str, listed: str, config: RunConfig) -> Axis:
             where=OPTION,
             mend=f"write {key}=VALUE,VALUE or {key}=LOW..HIGH",
         )
-    made = [getattr(_with(config, {key: value}), key) for value in values]
+    made = [getattr(varied(config, {key: value}), key) for value in values]
     for place, value in enumerate(made):
         if value in made[:place]:
             raise UserError(
@@ -124,10 +112,6 @@ def points(space: Space) -> list[Point]:
         return []
     listed = (axis.values for axis in space.values())
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*listed)]
-
-
-def _with(config: RunConfig, point: Point) -> RunConfig:
-    return resolve(type(config), None, as_dict(config) | dict(point))
 
 
 def planned(plan: Plan, space: Space, limit: int) -> Plan:
@@ -155,7 +139,7 @@ def sweep(base: Base, space: Space, limit: int) -> RunConfig:
             raises; trials that tell no held-out loss.
     """
     _require_optuna()
-    _refuse_strangers(base.folder)
+    refuse_strangers(base.folder, FOLDER)
     count = len(points(space)) or limit
     with writing(base.folder), locked(base.folder / FOLDER):
         study = _study(base, space)
@@ -170,7 +154,7 @@ def sweep(base: Base, space: Space, limit: int) -> RunConfig:
         ]
         section = {"measure": "held-out loss", "trials": trials}
         _adopt(base, _typed(best.params), section)
-    return _with(base.config, _typed(best.params))
+    return varied(base.config, _typed(best.params))
 
 
 def _name(point: Point) -> str:
@@ -195,13 +179,6 @@ def _require_optuna() -> None:
             mend="pip install 'ragdistill[sweep]'",
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def _refuse_strangers(folder: Path) -> None:
-    """Never let a sweep take the place of something else."""
-    held = [item for item in folder.iterdir() if item.name[0] != "."] if folder.is_dir() else []
-    if held and not (folder / FOLDER).is_dir():
-        raise UserError("holds no sweep", where=folder, mend="choose another --out")
 
 
 def _study(base: Base, space: Space) -> "optuna.Study":
@@ -250,8 +227,8 @@ def _next(study: "optuna.Study", space: Space) -> tuple[int, Point]:
 def _trial(base: Base, point: Point) -> dict[str, Any]:
     """Collect and train with the values of ``point``, or find that done; its losses."""
     folder = base.folder / FOLDER / _name(point)
-    config = _with(base.config, point)
-    entry = _known(base, folder, config) or _carried_out(base, folder, config)
+    one = base.varied(point, folder)
+    entry = _known(base, folder, one.config) or _carried_out(one)
     losses = entry["result"].get("training", {}).get("losses", [])
     found = [row["held_out"] for row in losses if math.isfinite(row.get("held_out", math.nan))]
     if not found:
@@ -269,15 +246,9 @@ def _known(base: Base, folder: Path, config: RunConfig) -> Mapping[str, Any] | N
     return entry if same and entry.get("state") == "done" else None
 
 
-def _carried_out(base: Base, folder: Path, config: RunConfig) -> Mapping[str, Any]:
-    distiller = base.method.load()(config, folder)
-    inputs = distiller.inputs()
-    run = Run(folder, base.component, base.method.name, config)
-    hook = plugins.manager().hook
-    with locked(folder):
-        run.resume(inputs)
-        run.save()
-        return run_stages(base.method, distiller, run, ("collect", "train"), hook)["train"]
+def _carried_out(base: Base) -> Mapping[str, Any]:
+    with advanced(base, ("collect", "train")) as (run, _):
+        return run.stage("train")
 
 
 def _adopt(base: Base, point: Point, section: Mapping[str, Any]) -> None:
@@ -289,12 +260,9 @@ def _adopt(base: Base, point: Point, section: Mapping[str, Any]) -> None:
         known = read_manifest(folder)
         if _recipe(base, known["config"]) == _recipe(base, state["config"]):
             state = known
-    if state.get("stages", {}).keys() == {"collect", "train"}:
-        shutil.copytree(
-            trial, folder, ignore=shutil.ignore_patterns(".*", "run.json"), dirs_exist_ok=True
-        )
     state["stages"]["train"]["result"]["sweep"] = dict(section)
-    write_json(folder / "run.json", state)  # last: without it the folder is no run
+    fresh = state["stages"].keys() == {"collect", "train"}
+    adopt(trial, folder, state, copy=fresh)
 
 
 def _recipe(base: Base, config: Mapping[str, Any]) -> dict[str, Any]:

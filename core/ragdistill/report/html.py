@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ragdistill.report import curves, plots, storage, view
+from ragdistill.report import curves, frontier, plots, storage, view
 
 
 @cache
@@ -64,4 +64,5 @@ def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None)
         script=_script(),
         script_source=Markup(_source(_script())),
         storage=storage.stored(report),
+        frontier=frontier.compared(report),
     )

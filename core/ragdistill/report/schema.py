@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from ragdistill.errors import UserError
+from ragdistill.report.compared import Frontier
 from ragdistill.report.queries import QualityBy, Worst
 from ragdistill.report.section import Count, NonNegative, Quality
 from ragdistill.report.section import Section as _Section
@@ -199,6 +200,7 @@ class Report(_Section):
     storage: list[Storage] = Field(default_factory=list)
     mteb: dict[str, MtebTask] = Field(default_factory=dict)
     sweep: Sweep | None = None
+    frontier: Frontier | None = None
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

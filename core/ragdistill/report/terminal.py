@@ -23,6 +23,8 @@ def render(report: Mapping[str, Any], console: Console) -> None:
         _print(_mteb(report), console)
     if report["speed"] or report["exports"]:
         _print(_systems(report), console)
+    if report.get("frontier"):
+        _print(_frontier(report), console)
     for line in view.warnings(report):
         console.print(Text.assemble(("warning: ", "bold yellow"), line), soft_wrap=True)
     if verdict := report.get("verdict"):
@@ -103,6 +105,26 @@ def _systems(report: Mapping[str, Any]) -> Table:
             view.figures(system.size_mb),
             view.percent(system.quality.get(measure or "", {}).get("retention")),
             "" if system.passed is None else "passed" if system.passed else "failed",
+        )
+    return table
+
+
+def _frontier(report: Mapping[str, Any]) -> Table:
+    """The fastest first; the first column marks the one that is the run."""
+    section = report["frontier"]
+    columns = ("served as", "faster", "texts/s", "MB", "kept", "95 % interval of all", "gate")
+    table = _table("frontier", *columns)
+    for entry in sorted(section["entries"], key=lambda one: -(one.get(section["speed"]) or 0)):
+        failed = entry.get("passed") is False
+        table.add_row(
+            f"> {entry['name']}" if entry["chosen"] else f"  {entry['name']}",
+            entry["system"],
+            view.times(entry.get("faster")),
+            view.figures(entry.get("per_second")),
+            view.figures(entry.get("size_mb")),
+            view.percent(entry["quality"].get("retention")),
+            view.interval(entry.get("interval")),
+            "export failed" if failed else entry["decision"],
         )
     return table
 

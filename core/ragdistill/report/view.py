@@ -84,7 +84,7 @@ def smallest(report: Report) -> tuple[str, float] | None:
 
 def warnings(report: Report) -> list[str]:
     """What a reader should know before believing the figures: first what the run itself said."""
-    found = [*(report.get("warnings") or []), *_above_teacher(report)]
+    found = [*(report.get("warnings") or []), *_chosen(report), *_above_teacher(report)]
     queries = report["data"].get("queries")
     if report["quality"] and queries is not None and queries < 50:
         found.append(f"only {queries} queries were measured: the intervals are wide")
@@ -120,6 +120,29 @@ def _above_teacher(report: Report) -> list[str]:
     else:
         why = "the interval holds 100 %, so read it as no loss seen, not as a gain"
     return [f"the student is above its teacher in {measure}: {why}"]
+
+
+def chosen(section: Mapping[str, Any]) -> str:
+    """Which of the systems of ``frontier`` is the run, and why."""
+    entry = next(entry for entry in section["entries"] if entry["chosen"])
+    named = f"{entry['name']} as {entry['system']}"
+    held = f"of the {section['compared']} compared"
+    gate = percent(section.get("gate"))
+    if section["passed"]:
+        return f"{named} is the cheapest {held} that passes the gate of {gate}"
+    return f"none {held} passes the gate of {gate}: {named} keeps most"
+
+
+def _chosen(report: Report) -> list[str]:
+    section = report.get("frontier")
+    if not section:
+        return []
+    count = section["compared"]
+    biased = (
+        f"the student was chosen among {count} by these very queries, so what it keeps is told too "
+        f"favourably; the verdict allows for it (each was tested at 5 % / {count})"
+    )
+    return [biased] if section["passed"] else [chosen(section), biased]
 
 
 def near_duplicates(report: Report) -> tuple[int | None, float | None]:

@@ -32,10 +32,11 @@ def choose_layers(spec: str, total: int, *, where: str = "--student-layers") -> 
     if len(numbers) == 1 and "," not in spec:
         return _spread(numbers[0], total, where)
     if numbers[-1] >= total or numbers != sorted(set(numbers)):
+        several = f"; --frontier {spec} makes a student of each" if numbers[0] > numbers[-1] else ""
         raise UserError(
             f"{spec!r} does not name layers of a model that has {total}",
             where=where,
-            mend=f"name them in ascending order, each once, from 0 to {total - 1}",
+            mend=f"name them in ascending order, each once, from 0 to {total - 1}{several}",
         )
     return numbers
 

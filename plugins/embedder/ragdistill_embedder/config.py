@@ -10,6 +10,8 @@ from ragdistill.errors import UserError
 
 KEY_NAME = "OPENAI_API_KEY"
 """The environment variable that an endpoint's key is read from."""
+STATIC = "static"
+"""What ``--student`` calls a student without a transformer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -289,6 +289,11 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         gate = self.config.gate or DEFAULT_GATE
         return {"verdict": retrieval.verdict(self.folder, gate, self.config.seed)}
 
+    def judge_system(self, system: str, compared: int) -> Section:
+        """The same of an export, too, as one of several."""
+        gate, seed = self.config.gate or DEFAULT_GATE, self.config.seed
+        return retrieval.verdict_of(self.folder, system, gate, seed, compared=compared)
+
 
 class Regression(EmbedderDistiller):
     """Each text's vector follows the teacher's."""

@@ -7,6 +7,7 @@ import click
 from ragdistill import Method, hookimpl
 from ragdistill.cli.component import component
 from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.members import read_members
 
 METHODS = [
     Method(
@@ -69,6 +70,8 @@ def ragdistill_commands(cli: click.Group) -> None:
             EmbedderConfig,
             method="states",
             help="Distil a sentence embedder.\n\nThe student learns, from the text of --data alone, "
-            "to place texts as the teacher does. Finished stages are not done twice.",
+            "to place texts as the teacher does. Finished stages are not done twice. --frontier "
+            "3,2,1,static makes a student of so many layers each (0+2+5 names them), and a static one.",
+            frontier=read_members,
         )
     )

@@ -18,11 +18,10 @@ from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, training
-from ragdistill_embedder.config import EmbedderConfig
+from ragdistill_embedder.config import STATIC, EmbedderConfig
 from ragdistill_embedder.encoder import load_encoder
 from ragdistill_embedder.endpoint.address import PREFIX
 from ragdistill_embedder.endpoint.teacher import EndpointTeacher
-from ragdistill_embedder.static import STATIC
 from ragdistill_embedder.student import same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Teacher
 from ragdistill_embedder.texts import Role, TrainText, training_texts

@@ -19,8 +19,6 @@ from ragdistill.errors import UserError
 from ragdistill.progress import track
 from ragdistill_embedder.encoder import Encoder, Prompts, StaticEncoder
 
-STATIC = "static"
-"""What ``--student`` calls them."""
 _SIF = 1e-3
 _UNSEEN = 0.5
 """The count of a token that the training text does not hold."""
