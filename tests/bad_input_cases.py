@@ -28,6 +28,7 @@ from bad_input_scenes import (
     pickled,
     raising,
     removed,
+    several,
     space_file,
     written,
     zip_bomb,
@@ -340,6 +341,18 @@ RUNS = [
     case("full-report", no_room_for("report.html"), BASE, "run: no space left", leaves=BEGUN),
 ]  # fmt: skip
 
+PROCESSES = [
+    case("world-words", several(WORLD_SIZE="two"), BASE, "WORLD_SIZE: 'two' is no number", "torchrun"),
+    case("world-none", several(WORLD_SIZE="0"), BASE, "WORLD_SIZE: '0' is no number", "torchrun"),
+    case("rank-missing", several(RANK=None), BASE, "WORLD_SIZE: speaks of 2 processes, but RANK",
+         "start them with torchrun"),
+    case("rank-beyond", several(RANK="2"), BASE, "RANK: 2 is not below WORLD_SIZE", "torchrun"),
+    case("no-common-folder", several(), BASE.replace("--out run", ""), "--out: 2 processes need",
+         "name one"),
+    case("sweep-by-two", several(), f"{BASE} --sweep lr=0.1,0.2", "--sweep: a sweep runs in one",
+         "without torchrun"),
+]  # fmt: skip
+
 STORES = [
     case("newer-store", space_file(lambda told: told | {"schema": 99}), BASE, "space.json",
          "newer ragdistill", "upgrade ragdistill"),
@@ -366,4 +379,4 @@ STORES = [
          "signals export --store store SPACE out.parquet", "out.parquet: no space left"),
 ]  # fmt: skip
 
-CASES = [*DATA, *MODELS, *ENDPOINTS, *OPTIONS, *STUDENTS, *RUNS, *STORES]
+CASES = [*DATA, *MODELS, *ENDPOINTS, *OPTIONS, *STUDENTS, *RUNS, *PROCESSES, *STORES]

@@ -269,6 +269,15 @@ def environment(name: str, value: str) -> Set:
     return lambda scene: scene.monkeypatch.setenv(name, value)
 
 
+def several(**changed: str | None) -> Set:
+    """What torchrun tells the first of two processes, but for what is ``changed`` or left out."""
+    told = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
+    return both(
+        *(environment(name, value) for name, value in (told | changed).items() if value is not None)
+    )
+
+
 def failing(target: str, number: int = errno.ENOSPC) -> Set:
     """A function, by its dotted name, to which the operating system refuses what it asks for."""
     return raising(target, OSError(number, os.strerror(number)))

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from ragdistill.config import RunConfig
 from ragdistill.errors import UserError
@@ -46,6 +46,10 @@ class Distiller(ABC, Generic[Config]):
     def __init__(self, config: Config, folder: Path) -> None:
         self.config = config
         self.folder = folder
+
+    joint: ClassVar[tuple[Stage, ...]] = ()
+    """Stages in which all processes take part where several were started for a run; in the others
+    the first works alone."""
 
     @abstractmethod
     def inputs(self) -> Mapping[str, str]:

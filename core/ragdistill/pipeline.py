@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pluggy
 
+from ragdistill import joint
 from ragdistill.distiller import STAGES, Distiller, Method, Section, Stage
 from ragdistill.errors import UserError, nearest
 from ragdistill.files import writing
@@ -72,7 +74,7 @@ def run_stages(
         if _finished(run, distiller, stage):
             continue
         require_earlier(run, distiller, stage)
-        _run_stage(method, getattr(distiller, stage), stage, run, hook)
+        _run_stage(method, partial(joint.work, distiller, stage), stage, run, hook)
     return {stage: run.stage(stage) for stage in STAGES if run.done(stage)}
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import click
 
+from ragdistill import processes
+
 Advance = Callable[[int, int], None]
 """``advance(items, tokens)``: so much more has been done."""
 
@@ -16,7 +18,9 @@ _LINE_EVERY_SECONDS = 30.0
 @contextmanager
 def track(description: str, total: int) -> Iterator[Advance]:
     """Show that ``total`` items are worked through; yields what counts them."""
-    if sys.stderr.isatty():
+    if processes.rank():
+        yield lambda items, tokens: None  # The first process tells for all.
+    elif sys.stderr.isatty():
         with _bar(description, total) as advance:
             yield advance
     else:

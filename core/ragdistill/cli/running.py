@@ -12,12 +12,13 @@ from typing import Any
 
 import click
 
-from ragdistill import plugins
+from ragdistill import joint, plugins, processes
 from ragdistill.cli import frontier, sweeping
 from ragdistill.cli.component import exit_status, plan_json
 from ragdistill.cli.runs import Base, advanced, write_report
 from ragdistill.config import RunConfig
-from ragdistill.distiller import Method, Plan, Section, Stage
+from ragdistill.distiller import Distiller, Method, Plan, Section, Stage
+from ragdistill.errors import UserError
 from ragdistill.hookspecs import hookimpl
 from ragdistill.pipeline import parse_stages
 
@@ -54,7 +55,43 @@ class Request:
 
 
 def execute(request: Request) -> int:
-    """Run what ``request`` asks for; return the exit status."""
+    """Run what ``request`` asks for, with all processes that were started for it; return the exit
+    status."""
+    if processes.launched() == 1:
+        return _lead(request)
+    if request.dry_run:
+        return _lead(request) if processes.rank() == 0 else 0
+    folder = _common_folder(request)
+
+    def make() -> Distiller[Any]:
+        return request.method.load()(request.config, folder)
+
+    return joint.launch(
+        lambda: _lead(request),
+        lambda: joint.follow(make, request.config, folder),
+        request.config.device,
+    )
+
+
+def _common_folder(request: Request) -> Path:
+    """The run folder of several processes.
+
+    Raises:
+        UserError: it is not named, or something is asked that one process does.
+    """
+    for asked, where in ((request.sweep.texts, "--sweep"), (request.frontier, "--frontier")):
+        if asked:
+            raise UserError("runs in one process", where=where, mend="start it without torchrun")
+    if request.out is None:
+        raise UserError(
+            f"{processes.launched()} processes need a run folder that all of them reach",
+            where="--out",
+            mend="name one",
+        )
+    return request.out
+
+
+def _lead(request: Request) -> int:
     stages = parse_stages(request.stages)
     folder = request.out or default_folder(request.component, request.config)
     base = Base(request.component, request.method, request.config, folder)

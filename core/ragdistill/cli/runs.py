@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ragdistill import plugins
+from ragdistill import joint, plugins
 from ragdistill.config import RunConfig, as_dict, resolve
 from ragdistill.distiller import Distiller, Method, Section, Stage
 from ragdistill.errors import UserError
@@ -53,6 +53,7 @@ def advanced(base: Base, stages: Sequence[Stage]) -> Iterator[tuple[Run, Distill
     run.resume(inputs)
     for stage in stages:
         require_earlier(run, distiller, stage, stages)
+    joint.meet(base.config, inputs)
     with writing(base.folder), locked(base.folder):
         run.resume(inputs)  # again: another process may have gone on with it meanwhile
         run.save()

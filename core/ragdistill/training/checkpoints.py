@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ragdistill import processes
 from ragdistill.files import write_text
 
 _MARKER = "complete"
@@ -26,6 +27,8 @@ class MarkComplete(TrainerCallback):  # type: ignore[misc,unused-ignore]
         **kwargs: Any,
     ) -> None:
         """The trainer has written the last file of this step's checkpoint."""
+        if processes.count() > 1:
+            processes.gathered()  # Each process has written its own part.
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             write_text(folder / _MARKER, f"{state.global_step}\n")

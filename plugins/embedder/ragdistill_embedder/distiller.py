@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
+from ragdistill import processes
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.metrics import retrieval, storage, suites
 from ragdistill.metrics.by_query import quality_by
@@ -53,6 +54,7 @@ DEFAULT_GATE = 0.93
 class EmbedderDistiller(Distiller[EmbedderConfig]):
     """A small sentence embedder that places texts as a big one does."""
 
+    joint = ("collect", "train")
     similarity_weight = 0.0
     """Weight of the similarity loss beside the regression; each method has its own."""
     state_weight = 0.0
@@ -192,7 +194,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows, mined)
         checkpoints = self.folder / "checkpoints"
         result = training.fit(learner, head, lesson, signals, recipe, checkpoints, axes)
-        self._save(learner.model, head)
+        if processes.rank() == 0:
+            self._save(learner.model, head)
         return {
             "items": result.pop("items"),
             "tokens": result.pop("tokens"),

@@ -25,9 +25,9 @@ from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_ran
 from ragdistill.metrics.storage import Ground
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
+from ragdistill_embedder.config import STATIC
 from ragdistill_embedder.encoder import Encoder, is_static
 from ragdistill_embedder.indexing import export_index
-from ragdistill_embedder.static import STATIC
 from ragdistill_embedder.teacher import Teacher
 from ragdistill_embedder.teacher_index import TeacherIndex
 from ragdistill_embedder.texts import Role

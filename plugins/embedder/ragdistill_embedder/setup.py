@@ -17,7 +17,7 @@ from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
-from ragdistill_embedder import collecting, training
+from ragdistill_embedder import collecting, together, training
 from ragdistill_embedder.config import STATIC, EmbedderConfig
 from ragdistill_embedder.encoder import load_encoder
 from ragdistill_embedder.endpoint.address import PREFIX
@@ -200,7 +200,7 @@ class Setup:
 
     def collect(self, *wishes: collecting.Wish) -> collecting.Collected:
         """Ask the teacher for what is not stored yet."""
-        return collecting.collect(self.teacher, wishes, self.by_role)
+        return together.collect(self.teacher, wishes, self.by_role)
 
     def stored(self, texts: list[str], role: Role) -> Vectors:
         """The teacher's unit vectors ``[n, d]`` from the store."""

@@ -27,6 +27,7 @@ from transformers import (
     set_seed,
 )
 
+from ragdistill import processes
 from ragdistill.losses import (
     cosine_regression,
     over_prefixes,
@@ -38,6 +39,7 @@ from ragdistill.progress import Advance, track
 from ragdistill.signals.codecs import Values
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import Space
+from ragdistill.training import dealing
 from ragdistill.training.axes import Axes
 from ragdistill.training.checkpoints import MarkComplete, last_complete
 from ragdistill.training.schedule import Schedule
@@ -58,6 +60,8 @@ WINDOW_TOKENS = 8
 eighth of the space (benchmarks/LOG.md)."""
 WINDOWS = "windows"
 PROJECTION = "projection.safetensors"
+BLANK = -1
+"""In place of a text, for a process that has no share in a batch."""
 _COLUMN = "text"
 
 
@@ -81,11 +85,17 @@ class EmbeddingLoss(nn.Module):
 
     def forward(self, features: Sequence[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
         """``features``: one dictionary of ``[b, l]`` inputs, and ``windows`` ``[b, w, h]`` where the
-        teacher's token states are followed; ``labels``: teacher ``[b, d_t]``."""
+        teacher's token states are followed; ``labels``: teacher ``[b, d_t]``.
+
+        In training by several processes the features are a share of the batch, and the loss is that
+        of the whole one. ``labels`` without rows tell that the features are a stand-in.
+        """
         inputs, recipe = dict(features[0]), self.recipe
         states = inputs.pop(WINDOWS, None)
         said = self.model(dict(inputs))
-        student = said["sentence_embedding"]
+        shared = processes.count() > 1 and torch.is_grad_enabled()
+        whole = dealing.gathered if shared else _as_is
+        student, labels = whole(said["sentence_embedding"][: len(labels)]), whole(labels)
         losses = {"regression": self._regression(student, labels)}
         if recipe.similarity_weight:
             kl = partial(similarity_kl, temperature=recipe.temperature)
@@ -96,7 +106,8 @@ class EmbeddingLoss(nn.Module):
             means, counts = window_means(
                 said["token_embeddings"], inputs["attention_mask"], WINDOW_TOKENS
             )
-            losses["states"] = recipe.state_weight * state_regression(means, states, counts)
+            told = whole(means[: len(states)]), whole(states), whole(counts[: len(states)])
+            losses["states"] = recipe.state_weight * state_regression(*told)
         return losses
 
     def _regression(self, student: Tensor, labels: Tensor) -> Tensor:
@@ -106,6 +117,10 @@ class EmbeddingLoss(nn.Module):
             return over_prefixes(cosine_regression, student, targets, self.dims)
         matrix = None if self.projection is None else self.projection.weight
         return cosine_regression(student, labels, matrix)
+
+
+def _as_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 class StoredSignals:
@@ -136,8 +151,16 @@ class StoredSignals:
         self._windows = windows
 
     def __call__(self, batch: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-        """``{"text_input_ids": [b, l], ..., "label": [b, d_t]}`` of rows ``{"text": place}``."""
+        """``{"text_input_ids": [b, l], ..., "label": [b, d_t]}`` of rows ``{"text": place}``.
+
+        Of a blank row the features are a text's, for a model must read something, and the label has
+        no rows.
+        """
         places = [row[_COLUMN] for row in batch]
+        if places == [BLANK]:
+            stand_in = self([{_COLUMN: 0}])
+            empty = {f"{_COLUMN}_{WINDOWS}", "label"} & stand_in.keys()
+            return stand_in | {key: stand_in[key][:0] for key in empty}
         features = self._encoder.features([self._rows[place] for place in places])
         made: dict[str, Any] = {f"{_COLUMN}_{key}": value for key, value in features.items()}
         made["label"] = torch.from_numpy(np.stack(self._stored(self._spaces, places)))
@@ -242,17 +265,21 @@ def fit(
     set_seed(recipe.seed)
     without_dropout(student.model)
     freeze_words(student.model)
-    steps, items = len(lesson.train), len(lesson.texts)
+    steps, items, count = len(lesson.train), len(lesson.texts), processes.count()
+    # Of both sets the schedules name places in the whole.
+    rows = Dataset.from_dict({_COLUMN: [*range(items), BLANK]})
     tokens = [collator.tokens(batch) for batch in lesson.train]
     with track("student", steps) as advance, writing_to(folder.parent, recipe.trackers):
         trainer = ScheduledTrainer(
-            schedules=(lesson.train, lesson.check),
+            schedules=(
+                dealing.dealt(lesson.train, count, items),
+                dealing.repeated(lesson.check, count),
+            ),
             projection=projection,
             model=student.model,
             args=_arguments(recipe, steps, folder, student.model.device.type),
-            # Of both sets the schedules name places in the whole.
-            train_dataset=Dataset.from_dict({_COLUMN: range(items)}),
-            eval_dataset=Dataset.from_dict({_COLUMN: range(items)}),
+            train_dataset=rows,
+            eval_dataset=rows.select(range(items)),
             data_collator=collator,
             loss=(MinedLoss if recipe.objective else EmbeddingLoss)(
                 student.model, projection, recipe, axes
@@ -260,7 +287,7 @@ def fit(
             callbacks=[MarkComplete(), Bar(advance, tokens), EarlyStoppingCallback(PATIENCE)],
         )
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout
-        start = last_complete(folder)
+        start = _start(folder)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     done = int(trainer.state.global_step)
     summary = {
@@ -270,8 +297,17 @@ def fit(
         "held_out_items": items - lesson.count,
         "losses": _losses(trainer.state.log_history),
     }
-    shutil.rmtree(folder, ignore_errors=True)
+    processes.gathered()  # all have loaded the best weights
+    if processes.rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
     return summary
+
+
+def _start(folder: Path) -> Path | None:
+    """The checkpoint from which all processes go on: the first looks, and tells the others."""
+    found = last_complete(folder) if processes.rank() == 0 else None
+    name = processes.gathered(found.name if found else None)[0]
+    return folder / name if name else None
 
 
 def save_projection(projection: nn.Linear, folder: Path) -> None:
@@ -307,6 +343,7 @@ def _arguments(
         report_to=list(recipe.trackers),
         run_name=folder.parent.name,
         disable_tqdm=True,
+        dataloader_drop_last=processes.count() > 1,  # no word to the schedule, but else a warning
         dataloader_pin_memory=False,
         logging_nan_inf_filter=False,
     )
