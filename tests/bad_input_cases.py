@@ -3,7 +3,6 @@
 from safetensors import SafetensorError
 
 from bad_input_scenes import (
-    ASKED,
     BASE,
     QRELS,
     another_teacher,
@@ -13,7 +12,6 @@ from bad_input_scenes import (
     collected,
     cut_short,
     edited,
-    endpoint,
     environment,
     failing,
     full,
@@ -24,24 +22,24 @@ from bad_input_scenes import (
     no_room_for,
     not_a_zip,
     on_the_index,
+    other_architecture,
     parquet,
     pickled,
     raising,
     removed,
-    several,
     space_file,
     written,
     zip_bomb,
 )
 from bad_input_students import STUDENTS
-from bad_input_table import case
+from bad_input_table import BEGUN, case
+from bad_input_teachers import ENDPOINTS, PROCESSES
 
 CHECK = "data check data"
 FETCH = "models fetch Wheeled"
 WHEEL = "tinymodel-1.0-py3-none-any.whl"
 
 SEVERAL = "embedder --teacher teacher --data data --out run --store store --epochs 1"
-BEGUN = ("run", "store")
 
 DATA = [
     case("no-folder", as_is, "data check dta", "dta", "no data named", "a built-in"),
@@ -164,48 +162,6 @@ MODELS = [
     case("not-here", on_the_index(), "models verify Wheeled", "not on this machine", "fetch Wheel"),
 ]  # fmt: skip
 
-ENDPOINTS = [
-    case("endpoint-key", endpoint(key="sk-1"), ASKED, "http://127.0.0.1:", "wants a key", "401",
-         "set OPENAI_API_KEY"),
-    case("endpoint-wrong-key", both(endpoint(key="sk-1"), environment("OPENAI_API_KEY", "sk-2")),
-         ASKED, "does not take the key in OPENAI_API_KEY", "401"),
-    case("endpoint-odd-key", both(endpoint(), environment("OPENAI_API_KEY", "sk-\u00e9")), ASKED,
-         "--teacher-key-env", "characters that no key has"),
-    case("endpoint-key-env", endpoint(), f"{ASKED} --teacher-key-env NOT_SET", "--teacher-key-env",
-         "no environment variable that is set", "never the key itself"),
-    case("endpoint-model", endpoint(), f"{ASKED} --teacher openai:tony", "knows no model 'tony'",
-         "404", "--teacher-url"),
-    case("endpoint-no-name", endpoint(), f"{ASKED} --teacher openai:", "--teacher", "no model"),
-    case("endpoint-no-url", as_is, f"{BASE} --teacher openai:tiny --student teacher",
-         "--teacher-url: is needed", "https://api.openai.com/v1"),
-    case("endpoint-ftp", endpoint(), f"{ASKED} --teacher-url ftp://host/v1", "--teacher-url: is no",
-         "http://host:port/v1"),
-    case("endpoint-port", endpoint(), f"{ASKED} --teacher-url http://host:99999/v1",
-         "--teacher-url: is no address"),
-    case("endpoint-secret", endpoint(), f"{ASKED} --teacher-url https://me:pass@host/v1",
-         "--teacher-url", "credentials", "into the environment"),
-    case("endpoint-query", endpoint(), f"{ASKED} --teacher-url https://host/v1?key=x",
-         "--teacher-url", "query", "into the environment"),
-    case("endpoint-down", endpoint(), f"{ASKED} --teacher-url http://127.0.0.1:9/v1",
-         "http://127.0.0.1:9/v1: ", "no usable answer (3 tries)", "the same command goes on"),
-    case("endpoint-elsewhere", endpoint(lambda number: "308"), ASKED, "--teacher-url: leads elsew",
-         "308"),
-    case("endpoint-no-student", endpoint(), "embedder --config c.yaml --data data --out run",
-         "--student: the teacher has no layers", "name a model"),
-    case("endpoint-not", as_is, f"{BASE} --teacher-url http://host/v1", "--teacher-url: the teacher "
-         "'teacher' is not behind an endpoint", "openai:NAME"),
-    case("endpoint-no-price", endpoint(), f"{ASKED} --teacher-budget 5", "--teacher-budget: needs a "
-         "price", "--teacher-price"),
-    case("endpoint-budget", endpoint(), f"{ASKED} --teacher-budget 0.00001 --teacher-price 0.13",
-         "--teacher-budget: the next text might cost more", "0.000000 USD", "raise it"),
-    case("endpoint-long", endpoint(lambda number: "400" if number > 3 else None), ASKED,
-         "refuses the request (status 400: not now)", "--max-length", leaves=BEGUN),
-    case("endpoint-wide", endpoint(lambda number: "wide" if number > 1 else None), ASKED,
-         "vectors of 64 dimensions now, with 32 before", "the same command goes on", leaves=BEGUN),
-    case("endpoint-short", endpoint(lambda number: "short" if number > 1 else None), ASKED,
-         "no usable answer (10 tries)", "it holds 1 of 2 vectors", leaves=BEGUN),
-]  # fmt: skip
-
 OPTIONS = [
     case("no-teacher", as_is, "embedder --out run", "--teacher", "is needed", "add --teacher MODEL"),
     case("no-student", as_is, "embedder --teacher teacher --data data --out run", "--student: ",
@@ -236,6 +192,18 @@ OPTIONS = [
     case("frontier-stages", as_is, f"{SEVERAL} --frontier 2,1 --stages collect", "--frontier",
          "does not go with --stages"),
     case("layers-named", as_is, f"{BASE} --student-layers 0,4", "'0,4'", "from 0 to 3"),
+    case("hidden-heads", as_is, f"{BASE} --student-hidden 20", "--student-hidden: ", "heads of 16",
+         "choose from 16, 32"),
+    case("hidden-zero", as_is, f"{BASE} --student-hidden 0", "--student-hidden", "greater than 0"),
+    case("hidden-static", as_is,
+         "embedder --teacher teacher --student static --student-hidden 16 --data data --out run",
+         "--student-hidden: ", "no transformer", "--dims"),
+    case("hidden-unknown", other_architecture, f"{BASE} --student-hidden 16", "--student-hidden: ",
+         "width of a ModernBertModel cannot be cut", "choose a BERT"),
+    case("hidden-pooling", edited("teacher/1_Pooling/config.json", pooling_mode=["mean", "cls"]),
+         f"{BASE} --student-hidden 16", "--student-hidden: ", "not fit the Pooling", "in one way"),
+    case("intermediate", as_is, f"{BASE} --student-intermediate 65", "--student-intermediate: ",
+         "from 1 to 64"),
     case("component", as_is, "embeder --teacher teacher", "'embeder'", "did you mean 'embedder'"),
     case("option", as_is, f"{BASE} --theacher x", "--theacher", "--teacher"),
     case("method", as_is, f"{BASE} --method similarty", "--method", "did you mean 'similarity'",
@@ -339,18 +307,6 @@ RUNS = [
          BASE, "run: no space left", "the same command", leaves=BEGUN),
     case("full-rankings", no_room_for("student.trec"), BASE, "run: no space left", leaves=BEGUN),
     case("full-report", no_room_for("report.html"), BASE, "run: no space left", leaves=BEGUN),
-]  # fmt: skip
-
-PROCESSES = [
-    case("world-words", several(WORLD_SIZE="two"), BASE, "WORLD_SIZE: 'two' is no number", "torchrun"),
-    case("world-none", several(WORLD_SIZE="0"), BASE, "WORLD_SIZE: '0' is no number", "torchrun"),
-    case("rank-missing", several(RANK=None), BASE, "WORLD_SIZE: speaks of 2 processes, but RANK",
-         "start them with torchrun"),
-    case("rank-beyond", several(RANK="2"), BASE, "RANK: 2 is not below WORLD_SIZE", "torchrun"),
-    case("no-common-folder", several(), BASE.replace("--out run", ""), "--out: 2 processes need",
-         "name one"),
-    case("sweep-by-two", several(), f"{BASE} --sweep lr=0.1,0.2", "--sweep: a sweep runs in one",
-         "without torchrun"),
 ]  # fmt: skip
 
 STORES = [

@@ -25,7 +25,7 @@ from ragdistill.cli import main
 from ragdistill.models import aliases, wheel
 from ragdistill.models.aliases import Alias
 from ragdistill_embedder.endpoint import client
-from tiny_models import save_tiny, texts
+from tiny_models import make_tokenizer, save_tiny, texts
 
 DOCUMENTS = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts(12))]
 QUERIES = [
@@ -202,6 +202,22 @@ def not_a_zip(scene: Scene) -> None:
     (archive,) = (scene.folder / "index").iterdir()
     archive.write_bytes(b"<html>log in</html>")
     assert not zipfile.is_zipfile(archive)
+
+
+def other_architecture(scene: Scene) -> None:
+    """A teacher that is a ModernBERT."""
+    from sentence_transformers import SentenceTransformer
+    from transformers import ModernBertConfig, ModernBertModel
+
+    whole, tokenizer = scene.folder / "modern", make_tokenizer()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
+    config = ModernBertConfig(vocab_size=len(tokenizer), pad_token_id=0, **sizes)
+    ModernBertModel(config).save_pretrained(whole)
+    tokenizer.save_pretrained(whole)
+    shutil.rmtree(scene.folder / "teacher")
+    made = SentenceTransformer(str(whole), device="cpu", similarity_fn_name="cosine")
+    made.save_pretrained(str(scene.folder / "teacher"), create_model_card=False)
+    shutil.rmtree(whole)
 
 
 # Endpoints

@@ -19,3 +19,7 @@ class Case:
 
 def case(name: str, spoil: Set, arguments: str, *words: str, leaves: tuple[str, ...] = ()) -> Case:
     return Case(name, spoil, arguments, words, leaves)
+
+
+BEGUN = ("run", "store")
+"""Where a run that had begun leaves files."""

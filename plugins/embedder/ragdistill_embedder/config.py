@@ -24,6 +24,20 @@ class EmbedderConfig(RunConfig):
         default=None,
         metavar="N|LIST",
     )
+    student_hidden: Annotated[int, Gt(0)] | None = option(
+        "Keep N dimensions of the student model's hidden states, and attention heads and feed-forward "
+        "neurons in proportion: those that matter most on the training text.",
+        affects="train",
+        default=None,
+        metavar="N",
+    )
+    student_intermediate: Annotated[int, Gt(0)] | None = option(
+        "Keep N feed-forward neurons in each of the student's layers.",
+        affects="train",
+        default=None,
+        metavar="N",
+        shown_default="in proportion to --student-hidden",
+    )
     asymmetric: bool = option(
         "The student is for queries alone: they search the index that the teacher has made, and "
         "no document is embedded again.",
@@ -178,6 +192,11 @@ class EmbedderConfig(RunConfig):
         default=60.0,
         metavar="SECONDS",
     )
+
+    @property
+    def narrower(self) -> bool:
+        """Whether the student is to have less width than the model it is made of."""
+        return self.student_hidden is not None or self.student_intermediate is not None
 
 
 def check_together(config: EmbedderConfig) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from ragdistill import processes
 from ragdistill.distiller import Distiller, Plan, Section, Stage
+from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval, storage, suites
 from ragdistill.metrics.by_query import quality_by
 from ragdistill.metrics.retrieval import Vectors
@@ -20,6 +21,7 @@ from ragdistill_embedder import (
     asymmetric,
     exporting,
     indexing,
+    narrowing,
     prefixes,
     static,
     student,
@@ -80,6 +82,9 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
         check_together(self.config)
+        if processes.launched() > 1 and (self.objective or setup.static):
+            where = "--student" if setup.static else "--method"
+            raise UserError("is trained by one process", where=where, mend="start without torchrun")
         _ = self._recipe, self._mteb_tasks
         _ = setup.base, setup.task, setup.texts
         if setup.static:
@@ -178,7 +183,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup, config, recipe = self.setup, self.config, self._recipe
         # Whatever was pruned or damaged since it was collected is asked for again, and only that.
         setup.collect(*self._wishes)
-        learner = self._new_student()
+        cut = self._cut
+        learner = self._new_student(cut)
         axes = head = None
         if self.config.asymmetric:
             student.reach(learner.model, setup.teacher.dimensions, config.seed)
@@ -186,14 +192,16 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             axes = prefixes.find_axes(setup, setup.texts, self._dims, config.seed)
             prefixes.turn(learner.model, axes, config.seed)
         else:
-            head = student.projection(learner.dimensions, setup.teacher.dimensions, config.seed)
+            widths = learner.dimensions, setup.teacher.dimensions
+            head = narrowing.back(cut, *widths) or student.projection(*widths, config.seed)
         texts, count = in_order(setup.texts, config.seed)
         rows = tokenised(learner, texts, setup.by_role)
         lesson = make_lesson(texts, count, [max(1, len(row)) for row in rows], recipe)
         mined = mine(texts, setup.stored_all(texts), recipe.negatives) if self.objective else None
         signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows, mined)
         checkpoints = self.folder / "checkpoints"
-        result = training.fit(learner, head, lesson, signals, recipe, checkpoints, axes)
+        states = narrowing.state_head(cut, learner, setup.teacher) if self._windows else None
+        result = training.fit(learner, head, lesson, signals, recipe, checkpoints, axes, states)
         if processes.rank() == 0:
             self._save(learner.model, head)
         return {
@@ -202,7 +210,16 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             "training": {**result, "token_states": self._windows is not None},
         }
 
-    def _new_student(self) -> Encoder:
+    @property
+    def _cut(self) -> narrowing.Cut | None:
+        """What is left of the student's width, chosen on the training text."""
+        if not self.config.narrower:
+            return None
+        base = load_encoder(self.setup.base.path, self.config.device)
+        return narrowing.best_cut(base, self.config, self.setup.texts, self.setup.by_role)
+
+    def _new_student(self, cut: narrowing.Cut | None = None) -> Encoder:
+        """The student as it begins; where no ``cut`` of its width was chosen, one of that size."""
         teacher = self.setup.teacher
         if self.setup.static:
             reader = static.check_teacher(teacher.encoder)
@@ -212,6 +229,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 [self.setup.by_role[item.role] + item.text for item in self.setup.texts],
             )
         base = load_encoder(self.setup.base.path, self.config.device)
+        if cut := cut or narrowing.some_cut(base, self.config):
+            narrowing.make_narrow(base.model, cut)
         model = student.make_student(base, self.config.student_layers, teacher.prompts)
         model.max_seq_length = min(base.max_length, teacher.max_length or base.max_length)
         # In half precision the small steps of training would be lost.
@@ -225,9 +244,10 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def _name(self, learner: Encoder) -> str:
         if self.setup.static:
             return f"{self.setup.base.name}-static"
-        if self.config.student_layers is None:
-            return self.setup.base.name
-        return f"{self.setup.base.name}-L{len(student.layers_of(learner.model))}"
+        name = self.setup.base.name
+        if self.config.student_layers is not None:
+            name += f"-L{len(student.layers_of(learner.model))}"
+        return name + narrowing.suffix(self.config)
 
     def evaluate(self) -> Section:
         """Quality of teacher and student, the leakage audit, and the rankings."""
@@ -296,38 +316,3 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         """The same of an export, too, as one of several."""
         gate, seed = self.config.gate or DEFAULT_GATE, self.config.seed
         return retrieval.verdict_of(self.folder, system, gate, seed, compared=compared)
-
-
-class Regression(EmbedderDistiller):
-    """Each text's vector follows the teacher's."""
-
-
-class Similarity(EmbedderDistiller):
-    """Regression, and the similarities within a batch follow the teacher's."""
-
-    similarity_weight = 0.03
-
-
-class States(Similarity):
-    """Both, and the token states follow the teacher's where the student is made of its layers; any
-    other student is taught by the two alone."""
-
-    state_weight = 2.0
-
-
-class Contrastive(EmbedderDistiller):
-    """Regression, and each text's vector finds the teacher's among others and hard negatives."""
-
-    objective, objective_weight = "contrastive", 0.1
-
-
-class Listwise(EmbedderDistiller):
-    """Regression, and each text ranks what is near it as the teacher does."""
-
-    objective, objective_weight = "listwise", 0.1
-
-
-class MarginMSE(EmbedderDistiller):
-    """Regression, and each text is as much nearer to itself than to others as for the teacher."""
-
-    objective, objective_weight = "margin-mse", 1.0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ragdistill.data.sampling import sample
 from ragdistill.distiller import Plan
+from ragdistill_embedder import narrowing
 from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.lesson import Recipe, token_lengths
@@ -28,12 +29,13 @@ def make_plan(
     everything = sum(token_lengths(learner or teacher.reader, setup.texts, setup.by_role))
     trained = min(recipe.max_tokens, round(recipe.epochs * everything))
     made = "a static student" if learner is None else setup.base.name
+    narrower = narrowing.told(setup.config)
     served = "as a table of token vectors" if learner is None else "as ONNX in fp32 and int8"
     each = round(tokens / max(1, len(todo)))
     return Plan(
         steps=(
             f"ask {teacher.name} for {len(todo):,} of {len(setup.wanted()):,} texts{teacher.note}",
-            f"train {made}{f' with layers {layers}' if layers else ''} on {trained:,} tokens",
+            f"train {made}{f' with layers {layers}' if layers else ''}{narrower} on {trained:,} tokens",
             f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
             f"export {served} to {folder / 'export'}",
         ),

@@ -13,37 +13,37 @@ METHODS = [
     Method(
         name="embedder/states",
         summary="similarity plus the teacher's token states, where the student is made of its layers",
-        target="ragdistill_embedder.distiller:States",
+        target="ragdistill_embedder.methods:States",
         paper="https://arxiv.org/abs/1909.10351",
     ),
     Method(
         name="embedder/similarity",
         summary="cosine regression plus the similarities within each batch",
-        target="ragdistill_embedder.distiller:Similarity",
+        target="ragdistill_embedder.methods:Similarity",
         paper="https://arxiv.org/abs/1907.09682",
     ),
     Method(
         name="embedder/regression",
         summary="cosine regression onto the teacher's vectors",
-        target="ragdistill_embedder.distiller:Regression",
+        target="ragdistill_embedder.methods:Regression",
         paper="https://arxiv.org/abs/2004.09813",
     ),
     Method(
         name="embedder/contrastive",
         summary="regression plus InfoNCE with hard negatives that the teacher mines",
-        target="ragdistill_embedder.distiller:Contrastive",
+        target="ragdistill_embedder.methods:Contrastive",
         paper="https://arxiv.org/abs/2002.05709",
     ),
     Method(
         name="embedder/listwise",
         summary="regression plus the teacher's ranking of the nearest texts",
-        target="ragdistill_embedder.distiller:Listwise",
+        target="ragdistill_embedder.methods:Listwise",
         paper="https://arxiv.org/abs/2112.01488",
     ),
     Method(
         name="embedder/margin-mse",
         summary="regression plus the teacher's margins to the nearest texts",
-        target="ragdistill_embedder.distiller:MarginMSE",
+        target="ragdistill_embedder.methods:MarginMSE",
         paper="https://arxiv.org/abs/2010.02666",
     ),
 ]

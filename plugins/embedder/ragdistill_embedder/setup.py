@@ -17,7 +17,7 @@ from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
-from ragdistill_embedder import collecting, together, training
+from ragdistill_embedder import collecting, objective, together
 from ragdistill_embedder.config import STATIC, EmbedderConfig
 from ragdistill_embedder.encoder import load_encoder
 from ragdistill_embedder.endpoint.address import PREFIX
@@ -69,8 +69,15 @@ class Setup:
             raise UserError(
                 "a static student has no layers", where="--student-layers", mend="leave it out"
             )
+        if self.static and config.narrower:
+            raise UserError(
+                "a static student has no transformer to make narrower",
+                where="--student-hidden",
+                mend="leave it and --student-intermediate out; --dims shortens vectors",
+            )
         same = base.weights_digest == self.teacher.digest
-        if same and config.student_layers is None and not self.static:
+        whole = config.student_layers is None and not config.narrower
+        if same and whole and not self.static:
             raise UserError(
                 "the student would be the teacher itself",
                 where="--student",
@@ -156,7 +163,7 @@ class Setup:
             return None
         if base.weights_digest != teacher.weights_digest and not self._same_transformer():
             return None
-        return self._spaces(training.WINDOW_TOKENS)
+        return self._spaces(objective.WINDOW_TOKENS)
 
     def _same_transformer(self) -> bool:
         """Whether another model began with the teacher's layers: what follows them may differ."""
@@ -195,7 +202,7 @@ class Setup:
     def wish(self, texts: Sequence[TrainText], *, states: bool = False) -> collecting.Wish:
         """Vectors of ``texts``, and token ``states`` too."""
         if states:
-            return collecting.Wish(texts, self.spaces, self.windows, training.WINDOW_TOKENS)
+            return collecting.Wish(texts, self.spaces, self.windows, objective.WINDOW_TOKENS)
         return collecting.Wish(texts, self.spaces)
 
     def collect(self, *wishes: collecting.Wish) -> collecting.Collected:

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from sentence_transformers import (
-    SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     EarlyStoppingCallback,
@@ -28,13 +26,6 @@ from transformers import (
 )
 
 from ragdistill import processes
-from ragdistill.losses import (
-    cosine_regression,
-    over_prefixes,
-    similarity_kl,
-    state_regression,
-    window_means,
-)
 from ragdistill.progress import Advance, track
 from ragdistill.signals.codecs import Values
 from ragdistill.signals.fingerprint import text_key
@@ -48,6 +39,7 @@ from ragdistill_embedder.contrastive import CANDIDATES, MinedLoss, stacked
 from ragdistill_embedder.encoder import Encoder, Rows
 from ragdistill_embedder.lesson import Lesson, Recipe
 from ragdistill_embedder.mining import NONE, Places
+from ragdistill_embedder.objective import WINDOWS, EmbeddingLoss
 from ragdistill_embedder.student import freeze_words, without_dropout
 from ragdistill_embedder.texts import Role, TrainText
 
@@ -55,72 +47,12 @@ CHECKS = 10
 """How often in a run the held-out loss is taken and a checkpoint is written."""
 PATIENCE = 3
 """Checks without improvement after which training stops."""
-WINDOW_TOKENS = 8
-"""Tokens whose states are kept as one mean. Their mean teaches as well as they do one by one, in an
-eighth of the space (benchmarks/LOG.md)."""
-WINDOWS = "windows"
 PROJECTION = "projection.safetensors"
 BLANK = -1
 """In place of a text, for a process that has no share in a batch."""
+STATE_HEAD = "state_head.safetensors"
+"""In checkpoints alone: no student needs it once it is trained."""
 _COLUMN = "text"
-
-
-class EmbeddingLoss(nn.Module):
-    """Regression onto the teacher's vector, plus the distribution of similarities in the batch, plus
-    regression onto the teacher's token states where the batch has them."""
-
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        projection: nn.Linear | None,
-        recipe: Recipe,
-        axes: Axes | None = None,
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.axes = None if axes is None else torch.from_numpy(axes.matrix).to(model.device)
-        self.dims = axes.dims if axes else ()
-        self.projection = projection
-        self.recipe = recipe
-
-    def forward(self, features: Sequence[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
-        """``features``: one dictionary of ``[b, l]`` inputs, and ``windows`` ``[b, w, h]`` where the
-        teacher's token states are followed; ``labels``: teacher ``[b, d_t]``.
-
-        In training by several processes the features are a share of the batch, and the loss is that
-        of the whole one. ``labels`` without rows tell that the features are a stand-in.
-        """
-        inputs, recipe = dict(features[0]), self.recipe
-        states = inputs.pop(WINDOWS, None)
-        said = self.model(dict(inputs))
-        shared = processes.count() > 1 and torch.is_grad_enabled()
-        whole = dealing.gathered if shared else _as_is
-        student, labels = whole(said["sentence_embedding"][: len(labels)]), whole(labels)
-        losses = {"regression": self._regression(student, labels)}
-        if recipe.similarity_weight:
-            kl = partial(similarity_kl, temperature=recipe.temperature)
-            dims = self.dims or (student.shape[1],)
-            found = over_prefixes(kl, student, labels, dims, cut_teacher=False)
-            losses["similarity"] = recipe.similarity_weight * found
-        if states is not None:
-            means, counts = window_means(
-                said["token_embeddings"], inputs["attention_mask"], WINDOW_TOKENS
-            )
-            told = whole(means[: len(states)]), whole(states), whole(counts[: len(states)])
-            losses["states"] = recipe.state_weight * state_regression(*told)
-        return losses
-
-    def _regression(self, student: Tensor, labels: Tensor) -> Tensor:
-        if self.axes is not None:
-            with torch.autocast(labels.device.type, enabled=False):
-                targets = labels @ self.axes
-            return over_prefixes(cosine_regression, student, targets, self.dims)
-        matrix = None if self.projection is None else self.projection.weight
-        return cosine_regression(student, labels, matrix)
-
-
-def _as_is(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 class StoredSignals:
@@ -196,11 +128,11 @@ class ScheduledTrainer(SentenceTransformerTrainer):  # type: ignore[misc,unused-
         self,
         *,
         schedules: tuple[Schedule, Schedule],
-        projection: nn.Linear | None,
+        maps: Mapping[str, nn.Linear | None],
         **kwargs: Any,
     ) -> None:
         self._schedules = schedules
-        self._projection = projection
+        self._maps = {name: layer for name, layer in maps.items() if layer is not None}
         super().__init__(**kwargs)
 
     def get_batch_sampler(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Schedule:
@@ -212,18 +144,18 @@ class ScheduledTrainer(SentenceTransformerTrainer):  # type: ignore[misc,unused-
         """None: the card is made from the report, and this one would ask the Hub."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The weights alone, as safetensors: no pickled arguments, no model card. The projection
-        goes with them, or a resumed run would begin with another."""
+        """The weights alone, as safetensors: no pickled arguments, no model card. The maps go with
+        them, or a resumed run would begin with others."""
         folder = Path(output_dir or str(self.args.output_dir))
         self.model.save_pretrained(str(folder), create_model_card=False)
-        if self._projection is not None:
-            save_projection(self._projection, folder)
+        for name, layer in self._maps.items():
+            save_model(layer, str(folder / name))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Weights and projection of a checkpoint: to resume, or because it was the best."""
+        """Weights and maps of a checkpoint: to resume, or because it was the best."""
         super()._load_from_checkpoint(resume_from_checkpoint)
-        if self._projection is not None:
-            load_model(self._projection, Path(resume_from_checkpoint) / PROJECTION)
+        for name, layer in self._maps.items():
+            load_model(layer, Path(resume_from_checkpoint) / name)
 
 
 class Bar(TrainerCallback):  # type: ignore[misc,unused-ignore]
@@ -256,6 +188,7 @@ def fit(
     recipe: Recipe,
     folder: Path,
     axes: Axes | None = None,
+    state_head: nn.Linear | None = None,
 ) -> dict[str, Any]:
     """Train ``student`` in place, on ``axes`` where its prefixes are to serve; returns what happened (steps, tokens, losses by step).
 
@@ -275,14 +208,16 @@ def fit(
                 dealing.dealt(lesson.train, count, items),
                 dealing.repeated(lesson.check, count),
             ),
-            projection=projection,
+            maps={PROJECTION: projection, STATE_HEAD: state_head},
             model=student.model,
             args=_arguments(recipe, steps, folder, student.model.device.type),
             train_dataset=rows,
             eval_dataset=rows.select(range(items)),
             data_collator=collator,
-            loss=(MinedLoss if recipe.objective else EmbeddingLoss)(
-                student.model, projection, recipe, axes
+            loss=(
+                MinedLoss(student.model, projection, recipe, axes)
+                if recipe.objective
+                else EmbeddingLoss(student.model, projection, recipe, axes, state_head)
             ),
             callbacks=[MarkComplete(), Bar(advance, tokens), EarlyStoppingCallback(PATIENCE)],
         )
