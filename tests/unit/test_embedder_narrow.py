@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from ragdistill.cli import main
 from ragdistill.files import sha256_file
+from ragdistill.training import lora
 from ragdistill_embedder import training
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.encoder import load_encoder
@@ -65,11 +66,13 @@ def test_a_whole_run(place: Path) -> None:
     assert not (folder / training.STATE_HEAD).exists()
 
 
+@pytest.mark.parametrize("how", [(), ("--lora", "2")], ids=["all weights", "lora"])
 def test_training_that_was_cut_short_ends_in_the_same_student(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, how: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("--epochs", "1", "--batch-tokens", "64", "--stages", "collect,train")
-    run(place, "calm", *words)
+    words = ("--epochs", "1", "--batch-tokens", "64", "--stages", "collect,train", *how)
+    calm, hard = (place / f"{name}{len(how)}" for name in ("calm", "hard"))
+    run(place, calm.name, *words)
     step = training.StoredSignals.__call__
     calls = 0
 
@@ -81,13 +84,13 @@ def test_training_that_was_cut_short_ends_in_the_same_student(
         return step(self, batch)
 
     monkeypatch.setattr(training.StoredSignals, "__call__", cut_short)
-    run(place, "hard", *words, status=1)
-    checkpoints = list((place / "hard/checkpoints").rglob(training.STATE_HEAD))
-    assert checkpoints
-    run(place, "hard", *words)
+    run(place, hard.name, *words, status=1)
+    assert list((hard / "checkpoints").rglob(training.STATE_HEAD))
+    assert bool(list((hard / "checkpoints").rglob(lora.WEIGHTS))) == bool(how)
+    run(place, hard.name, *words)
     for name in ("model.safetensors", training.PROJECTION):
-        calm, hard = (place / run_name / "student" / name for run_name in ("calm", "hard"))
-        assert sha256_file(calm) == sha256_file(hard)
+        assert sha256_file(calm / "student" / name) == sha256_file(hard / "student" / name)
+    AutoModel.from_pretrained(str(calm / "student"))
 
 
 def config(**widths: int) -> EmbedderConfig:

@@ -65,6 +65,13 @@ class EmbedderConfig(RunConfig):
         default=None,
         metavar="LIST",
     )
+    lora: Annotated[int, Gt(0)] | None = option(
+        "Train low-rank updates (LoRA) of rank R in place of all weights; they are merged into the "
+        "student.",
+        affects="train",
+        default=None,
+        metavar="R",
+    )
     max_length: Annotated[int, Gt(0)] | None = option(
         "Cut texts after N tokens.",
         affects="collect",

@@ -43,6 +43,8 @@ class Recipe:
     warmup: float = 0.05
     weight_decay: float = 0.01
     clip: float = 1.0
+    lora: int | None = None
+    """Rank of the updates that are trained; None where all weights are."""
     trackers: tuple[str, ...] = ()
     """What the trainer reports to, as ``ragdistill.training.trackers`` names them."""
 
@@ -74,6 +76,7 @@ def make_recipe(
         objective_weight=objective_weight,
         negatives=config.negatives,
         chunk_tokens=config.chunk_tokens,
+        lora=config.lora,
         trackers=trackers.parse(config.report_to),
     )
 

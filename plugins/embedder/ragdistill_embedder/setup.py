@@ -69,6 +69,10 @@ class Setup:
             raise UserError(
                 "a static student has no layers", where="--student-layers", mend="leave it out"
             )
+        if self.static and config.lora is not None:
+            raise UserError(
+                "a static student has no linear layers", where="--lora", mend="leave it out"
+            )
         if self.static and config.narrower:
             raise UserError(
                 "a static student has no transformer to make narrower",

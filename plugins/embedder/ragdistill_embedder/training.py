@@ -1,7 +1,7 @@
 """Fitting the student to the teacher's vectors, through sentence-transformers' trainer."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from ragdistill.progress import Advance, track
 from ragdistill.signals.codecs import Values
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import Space
-from ragdistill.training import dealing
+from ragdistill.training import dealing, lora
 from ragdistill.training.axes import Axes
 from ragdistill.training.checkpoints import MarkComplete, last_complete
 from ragdistill.training.schedule import Schedule
@@ -40,7 +40,7 @@ from ragdistill_embedder.encoder import Encoder, Rows
 from ragdistill_embedder.lesson import Lesson, Recipe
 from ragdistill_embedder.mining import NONE, Places
 from ragdistill_embedder.objective import WINDOWS, EmbeddingLoss
-from ragdistill_embedder.student import freeze_words, without_dropout
+from ragdistill_embedder.student import freeze_words, transformer_of, without_dropout
 from ragdistill_embedder.texts import Role, TrainText
 
 CHECKS = 10
@@ -129,9 +129,11 @@ class ScheduledTrainer(SentenceTransformerTrainer):  # type: ignore[misc,unused-
         *,
         schedules: tuple[Schedule, Schedule],
         maps: Mapping[str, nn.Linear | None],
+        partly: bool,
         **kwargs: Any,
     ) -> None:
         self._schedules = schedules
+        self._partly = partly
         self._maps = {name: layer for name, layer in maps.items() if layer is not None}
         super().__init__(**kwargs)
 
@@ -147,13 +149,19 @@ class ScheduledTrainer(SentenceTransformerTrainer):  # type: ignore[misc,unused-
         """The weights alone, as safetensors: no pickled arguments, no model card. The maps go with
         them, or a resumed run would begin with others."""
         folder = Path(output_dir or str(self.args.output_dir))
-        self.model.save_pretrained(str(folder), create_model_card=False)
+        if self._partly:
+            lora.save_trainable(self.model, folder)
+        else:
+            self.model.save_pretrained(str(folder), create_model_card=False)
         for name, layer in self._maps.items():
             save_model(layer, str(folder / name))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Weights and maps of a checkpoint: to resume, or because it was the best."""
-        super()._load_from_checkpoint(resume_from_checkpoint)
+        if self._partly:
+            lora.load_trainable(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint)
         for name, layer in self._maps.items():
             load_model(layer, Path(resume_from_checkpoint) / name)
 
@@ -198,6 +206,7 @@ def fit(
     set_seed(recipe.seed)
     without_dropout(student.model)
     freeze_words(student.model)
+    merge = _adapt(student, recipe)
     steps, items, count = len(lesson.train), len(lesson.texts), processes.count()
     # Of both sets the schedules name places in the whole.
     rows = Dataset.from_dict({_COLUMN: [*range(items), BLANK]})
@@ -208,6 +217,7 @@ def fit(
                 dealing.dealt(lesson.train, count, items),
                 dealing.repeated(lesson.check, count),
             ),
+            partly=recipe.lora is not None,
             maps={PROJECTION: projection, STATE_HEAD: state_head},
             model=student.model,
             args=_arguments(recipe, steps, folder, student.model.device.type),
@@ -224,6 +234,8 @@ def fit(
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout
         start = _start(folder)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if merge is not None:
+        merge()
     done = int(trainer.state.global_step)
     summary = {
         "items": lesson.count,
@@ -243,6 +255,14 @@ def _start(folder: Path) -> Path | None:
     found = last_complete(folder) if processes.rank() == 0 else None
     name = processes.gathered(found.name if found else None)[0]
     return folder / name if name else None
+
+
+def _adapt(student: Encoder, recipe: Recipe) -> Callable[[], None] | None:
+    """Let only low-rank updates of the transformer be trained, if the recipe says so; returns what
+    merges them."""
+    if recipe.lora is None:
+        return None
+    return lora.adapt(transformer_of(student.model).auto_model, recipe.lora, recipe.seed)
 
 
 def save_projection(projection: nn.Linear, folder: Path) -> None:
