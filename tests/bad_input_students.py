@@ -79,5 +79,9 @@ STUDENTS = [
          "old", "no whole FAISS index"),
     case("negatives-many", as_is, f"{BASE} --method contrastive --negatives 21", "--negatives"),
     case("no-temperature", as_is, f"{BASE} --temperature 0", "--temperature"),
+    case("no-room", as_is, f"{BASE} --max-length 2", "--max-length", "2 tokens hold no text"),
+    case("diverged", as_is, f"{BASE} --lr 1e30", "--lr", "training diverged", leaves=("run", "store")),
+    case("sweep-collects", as_is, f"{BASE.rsplit(' ', 1)[0]} collect --sweep lr=1e-3,1e-4", "--sweep",
+         "name train"),
     case("no-chunk", as_is, f"{BASE} --method listwise --chunk-tokens 0", "--chunk-tokens"),
 ]  # fmt: skip

@@ -22,6 +22,10 @@ class UserError(click.ClickException):
         super().__init__(" ".join(f"{place}{what}{remedy}".split()))
 
 
+class Diverged(UserError):
+    """Training that came to nothing: its loss is no number."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``", did you mean 'x'?"`` for the known name nearest to ``name``, or ``""``."""
     lowered = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}

@@ -67,14 +67,14 @@ def embed(run: Path, role: str, system: str | None, dims: int | None) -> None:
 
 
 def _fastest(run: Path) -> str:
-    from ragdistill.report import view
     from ragdistill.report.schema import read
 
     report = read(run)
     rates: dict[str, float] = {
         name: rate
         for name, export in report["exports"].items()
-        if export.get("passed") is not False and (rate := view.ratio(report, name)) is not None
+        if export.get("passed") is not False
+        and (rate := (report["speed"].get(name) or {}).get("per_second"))
     }
     if not rates:
         raise UserError(

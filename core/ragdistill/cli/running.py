@@ -97,6 +97,8 @@ def _lead(request: Request) -> int:
     base = Base(request.component, request.method, request.config, folder)
     space = sweeping.parse(request.sweep.texts, request.config)
     members = _members(request)
+    if space and "train" not in stages:
+        raise UserError("trains", where=sweeping.OPTION, mend="name train among --stages")
     if request.dry_run:
         _show_plan(_planned(base, request, space, members), as_json=request.as_json)
         return 0

@@ -9,7 +9,8 @@ range and keeps the journal, which its dashboard reads.
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import click
 from ragdistill.cli.runs import Base, adopt, advanced, refuse_strangers, varied
 from ragdistill.config import RunConfig, affects, as_dict
 from ragdistill.distiller import Plan
-from ragdistill.errors import UserError, nearest
+from ragdistill.errors import Diverged, UserError, nearest
 from ragdistill.files import sha256_json, writing
 from ragdistill.run import locked, read_manifest
 
@@ -142,18 +143,22 @@ def sweep(base: Base, space: Space, limit: int) -> RunConfig:
     refuse_strangers(base.folder, FOLDER)
     count = len(points(space)) or limit
     with writing(base.folder), locked(base.folder / FOLDER):
-        study = _study(base, space)
-        while len(_finished(study)) < count:
+        inputs = base.distiller().inputs()
+        study = _study(base, space, inputs)
+        while (done := len(_finished(study)) + len(_failed(study, space))) < count:
             number, point = _next(study, space)
-            click.echo(f"sweep {len(_finished(study)) + 1} of {count}: {_name(point)}", err=True)
-            study.tell(number, _trial(base, point)["held_out"])
+            click.echo(f"sweep {done + 1} of {count}: {_name(point)}", err=True)
+            _judged(study, number, partial(_trial, base, point, inputs))
+        if not _finished(study):
+            raise Diverged("every trial diverged", where=OPTION, mend="sweep lower learning rates")
         best = min(_finished(study), key=lambda trial: trial.value or 0.0)
         trials = [
-            {"values": _typed(trial.params)} | _trial(base, _typed(trial.params))
+            {"values": _typed(trial.params)} | _trial(base, _typed(trial.params), inputs)
             for trial in _finished(study)
         ]
         section = {"measure": "held-out loss", "trials": trials}
-        _adopt(base, _typed(best.params), section)
+        with locked(base.folder):
+            _adopt(base, _typed(best.params), section)
     return varied(base.config, _typed(best.params))
 
 
@@ -181,23 +186,33 @@ def _require_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _study(base: Base, space: Space) -> "optuna.Study":
-    """The journal's study of this very sweep: another recipe, or other values, is another study.
-    Trials that have values in common share their folder all the same."""
+def _study(base: Base, space: Space, inputs: Mapping[str, str]) -> "optuna.Study":
+    """The journal's study of this very sweep: another recipe, other values, models or data make
+    another study. Trials that have values in common share their folder all the same.
+
+    Raises:
+        UserError: the journal is damaged.
+    """
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     config = _recipe(base, as_dict(base.config))
     fixed = {key: value for key, value in config.items() if key not in space}
-    key = sha256_json([base.method.name, fixed, {name: str(space[name]) for name in space}])
-    journal = JournalFileBackend(str(base.folder / FOLDER / JOURNAL))
-    study = optuna.create_study(
-        storage=JournalStorage(journal),
-        study_name=f"{base.component} {_told(space)} {key[:12]}",
-        direction="minimize",
-        load_if_exists=True,
-    )
+    values = {name: str(space[name]) for name in space}
+    key = sha256_json([base.method.name, fixed, values, dict(inputs)])
+    path = base.folder / FOLDER / JOURNAL
+    try:
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name=f"{base.component} {_told(space)} {key[:12]}",
+            direction="minimize",
+            load_if_exists=True,
+        )
+    except (ValueError, KeyError, AssertionError) as error:  # as optuna meets a torn line
+        raise UserError(
+            "is damaged", where=path, mend="remove it: the trials themselves are kept"
+        ) from error
     # Begun anew it must not propose what it proposed before.
     study.sampler = optuna.samplers.TPESampler(seed=base.config.seed + len(study.trials))
     for point in points(space):
@@ -209,6 +224,25 @@ def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _failed(study: "optuna.Study", space: Space) -> "list[optuna.trial.FrozenTrial]":
+    """Trials that diverged; those that were broken off before they had values are none."""
+    from optuna.trial import TrialState
+
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return [trial for trial in failed if trial.params.keys() == space.keys()]
+
+
+def _judged(study: "optuna.Study", number: int, trial: Callable[[], Mapping[str, Any]]) -> None:
+    """Tell the study what becomes of a trial; one that diverges is no reason to end the sweep."""
+    from optuna.trial import TrialState
+
+    try:
+        study.tell(number, trial()["held_out"])
+    except Diverged as error:
+        click.echo(error.format_message(), err=True)
+        study.tell(number, state=TrialState.FAIL)
 
 
 def _next(study: "optuna.Study", space: Space) -> tuple[int, Point]:
@@ -224,11 +258,11 @@ def _next(study: "optuna.Study", space: Space) -> tuple[int, Point]:
     return trial.number, _typed(trial.params)
 
 
-def _trial(base: Base, point: Point) -> dict[str, Any]:
+def _trial(base: Base, point: Point, inputs: Mapping[str, str]) -> dict[str, Any]:
     """Collect and train with the values of ``point``, or find that done; its losses."""
     folder = base.folder / FOLDER / _name(point)
     one = base.varied(point, folder)
-    entry = _known(base, folder, one.config) or _carried_out(one)
+    entry = _known(base, folder, one.config, inputs) or _carried_out(one)
     losses = entry["result"].get("training", {}).get("losses", [])
     found = [row["held_out"] for row in losses if math.isfinite(row.get("held_out", math.nan))]
     if not found:
@@ -236,13 +270,16 @@ def _trial(base: Base, point: Point) -> dict[str, Any]:
     return {"held_out": min(found), "seconds": entry["seconds"], "losses": losses}
 
 
-def _known(base: Base, folder: Path, config: RunConfig) -> Mapping[str, Any] | None:
+def _known(
+    base: Base, folder: Path, config: RunConfig, inputs: Mapping[str, str]
+) -> Mapping[str, Any] | None:
     """The training of a trial that has finished, as its run.json tells it."""
     if not (folder / "run.json").exists():
         return None
     state = read_manifest(folder)
     entry: dict[str, Any] = state.get("stages", {}).get("train", {})
     same = _recipe(base, state.get("config", {})) == _recipe(base, as_dict(config))
+    same = same and state.get("inputs") == dict(inputs)
     return entry if same and entry.get("state") == "done" else None
 
 

@@ -89,6 +89,8 @@ def load(folder: Path) -> DocumentIndex:
         index = read(str(folder / INDEX))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"no whole FAISS index ({error})", where=folder, mend=mend) from error
+    if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
+        raise UserError("is no list of document ids", where=folder / IDS, mend=mend)
     if len(ids) != index.ntotal:
         raise UserError(f"{len(ids)} ids for {index.ntotal} vectors", where=folder, mend=mend)
     vectors = VectorIndex(index, dimensions)

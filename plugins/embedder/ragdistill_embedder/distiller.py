@@ -32,7 +32,7 @@ from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig, check_together
 from ragdistill_embedder.contrastive import Objective, mine
 from ragdistill_embedder.describe import describe_data, describe_student
-from ragdistill_embedder.encoder import Encoder, load_encoder
+from ragdistill_embedder.encoder import Encoder, cut_at, encoder_of, load_encoder
 from ragdistill_embedder.lesson import (
     Recipe,
     in_order,
@@ -170,6 +170,9 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     def plan(self) -> Plan:
         """Texts still to be asked for, and what a sample of them takes on this machine."""
+        check_together(self.config)
+        if self.setup.teacher.dimensions:  # an endpoint's are not known before it is asked
+            _ = self._dims
         learner = None if self.setup.static else self._new_student()
         return make_plan(self.setup, self._recipe, self._wishes, learner, self.folder)
 
@@ -232,9 +235,9 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         if cut := cut or narrowing.some_cut(base, self.config):
             narrowing.make_narrow(base.model, cut)
         model = student.make_student(base, self.config.student_layers, teacher.prompts)
-        model.max_seq_length = min(base.max_length, teacher.max_length or base.max_length)
+        cut_at(model, min(base.max_length, teacher.max_length or base.max_length))
         # In half precision the small steps of training would be lost.
-        return Encoder(model.float())
+        return encoder_of(model.float())
 
     def _save(self, model: SentenceTransformer, head: nn.Linear | None) -> None:
         model.save_pretrained(str(self.student_folder), create_model_card=False)

@@ -219,11 +219,25 @@ def load_encoder(path: Path, device: str, *, max_length: int | None = None) -> E
             raise UserError(
                 f"{max_length} tokens are more than the model takes ({limit})", where="--max-length"
             )
-        _cut_at(model, max_length)
+        if max_length <= (least := _special_tokens(model)):
+            raise UserError(
+                f"{max_length} tokens hold no text: every one has {least} that mark its ends",
+                where="--max-length",
+                mend="give more",
+            )
+        cut_at(model, max_length)
     return encoder_of(model)
 
 
-def _cut_at(model: SentenceTransformer, length: int) -> None:
+def _special_tokens(model: SentenceTransformer) -> int:
+    if is_static(model):
+        return 0
+    tokenizer: Any = model.tokenizer
+    return int(tokenizer.num_special_tokens_to_add())
+
+
+def cut_at(model: SentenceTransformer, length: int) -> None:
+    """Have ``model`` read the first ``length`` tokens of a text, in place."""
     if is_static(model):
         tokenizer: Any = model[0].tokenizer
         tokenizer.enable_truncation(length)

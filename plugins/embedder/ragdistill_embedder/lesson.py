@@ -138,7 +138,7 @@ def token_lengths(
 ) -> list[int]:
     """Tokens of each text; the ids themselves are not kept, for a corpus may be large."""
     return [
-        len(row)
+        max(1, len(row))
         for start in range(0, len(texts), _CHUNK)
         for row in tokenised(encoder, texts[start : start + _CHUNK], prompts)
     ]

@@ -216,7 +216,8 @@ class Setup:
     def stored(self, texts: list[str], role: Role) -> Vectors:
         """The teacher's unit vectors ``[n, d]`` from the store."""
         found: Vectors = self.spaces[role].get([text_key(text) for text in texts])
-        found /= np.linalg.norm(found, axis=1, keepdims=True)
+        norms = np.linalg.norm(found, axis=1, keepdims=True)
+        found /= np.maximum(norms, np.finfo(np.float32).tiny)  # a text may say nothing at all
         return found
 
     def stored_all(self, texts: Sequence[TrainText]) -> Vectors:

@@ -117,10 +117,12 @@ def _read(path: Path, setup: Setup) -> TeacherIndex:
 def _vectors(path: Path) -> faiss.Index:
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"is no array of vectors: {error}", where=path, mend="save it with numpy.save"
         ) from error
+    if not isinstance(vectors, np.ndarray):
+        raise UserError("holds several arrays", where=path, mend="save one with numpy.save")
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise UserError(
             f"holds {vectors.dtype} of shape {vectors.shape}, not vectors [n, d]", where=path
@@ -150,6 +152,10 @@ def _faiss(path: Path) -> faiss.Index:
             where=path,
             mend="write the index within it (index.index), and its rows' ids into ids.json",
         )
+    if index.metric_type not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2):
+        raise UserError(
+            "compares vectors neither by the inner product nor by their distance", where=path
+        )
     return index
 
 
@@ -161,7 +167,7 @@ def _ids(path: Path, count: int, setup: Setup) -> tuple[str, ...]:
     else:
         try:
             ids = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"is no JSON: {error}", where=path) from error
         if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
             raise UserError("is no list of document ids", where=path)
@@ -187,8 +193,10 @@ def _check_places(found: TeacherIndex, setup: Setup, path: str) -> None:
     setup.collect(setup.wish(wanted))
     vectors = setup.stored([document.content for document in probes], "passage")
     _, rows = found.vectors.search(vectors, min(_NEAR, len(found.ids)))
+    # Documents may be told twice: whichever of them is found is right.
+    told = {document.id: document.content for document in setup.task.documents}
     near = [
-        document.id in {found.ids[row] for row in line if row >= 0}
+        document.content in {told.get(found.ids[row]) for row in line if row >= 0}
         for document, line in zip(probes, rows, strict=True)
     ]
     if sum(near) < _FOUND * len(near):

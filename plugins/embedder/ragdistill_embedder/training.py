@@ -1,5 +1,6 @@
 """Fitting the student to the teacher's vectors, through sentence-transformers' trainer."""
 
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from ragdistill import processes
+from ragdistill.errors import Diverged
 from ragdistill.progress import Advance, track
 from ragdistill.signals.codecs import Values
 from ragdistill.signals.fingerprint import text_key
@@ -236,13 +238,16 @@ def fit(
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     if merge is not None:
         merge()
+    losses = _losses(trainer.state.log_history)
+    if not any("held_out" in row for row in losses):
+        raise Diverged("training diverged: no loss is a number", where="--lr", mend="lower it")
     done = int(trainer.state.global_step)
     summary = {
         "items": lesson.count,
         "tokens": sum(tokens[:done]),
         "steps": done,
         "held_out_items": items - lesson.count,
-        "losses": _losses(trainer.state.log_history),
+        "losses": losses,
     }
     processes.gathered()  # all have loaded the best weights
     if processes.rank() == 0:
@@ -305,11 +310,11 @@ def _arguments(
 
 
 def _losses(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """The trainer's log as ``{"step", "train" or "held_out"}``."""
+    """The trainer's log as ``{"step", "train" or "held_out"}``, without what is no number."""
     names = {"loss": "train", "eval_loss": "held_out"}
     return [
         {"step": entry["step"], names[key]: entry[key]}
         for entry in history
         for key in names
-        if key in entry
+        if math.isfinite(entry.get(key, math.nan))
     ]
