@@ -65,7 +65,4 @@ PROCESSES = [
          "without torchrun"),
     case("frontier-by-two", several(), "embedder --teacher teacher --frontier 2,1 --data data "
          "--out run --store store", "--frontier: runs in one process", "without torchrun"),
-    case("static-by-two", several(), f"{BASE.replace('--student-layers 2', '')} --student static",
-         "--student: is trained by one process"),
-    case("mined-by-two", several(), f"{BASE} --method contrastive", "--method: is trained by one"),
 ]  # fmt: skip

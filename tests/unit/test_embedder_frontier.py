@@ -65,6 +65,7 @@ def test_students_of_one_teacher_that_is_asked_once(
         *(("2", system) for system in systems),
         *(("1", system) for system in systems),
         ("static", "student"),
+        ("static", "static"),
     ]
     for entry in entries:
         own = members[entry["name"]]

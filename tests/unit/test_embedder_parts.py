@@ -10,6 +10,7 @@ import torch
 
 from ragdistill.data.collection import Collection, Document, Query
 from ragdistill.errors import UserError
+from ragdistill_embedder import training
 from ragdistill_embedder.encoder import BATCH_TOKENS, Encoder, Prompts, load_encoder
 from ragdistill_embedder.student import (
     freeze_words,
@@ -156,3 +157,8 @@ def test_max_length_is_bounded_by_the_model(tmp_path: Path) -> None:
     assert max(map(len, load_encoder(folder, "cpu", max_length=8).tokenise(["a " * 99]))) == 8
     with pytest.raises(UserError, match="100000 tokens are more than the model takes"):
         load_encoder(folder, "cpu", max_length=100_000)
+
+
+def test_a_loss_that_is_no_number_is_not_logged() -> None:
+    history = [{"loss": 0.5, "step": 1}, {"eval_loss": float("nan"), "step": 1}, {"step": 2}]
+    assert training._losses(history) == [{"step": 1, "train": 0.5}]

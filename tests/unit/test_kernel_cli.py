@@ -195,7 +195,7 @@ def test_a_full_disk_in_a_stage_is_one_line_even_if_the_manifest_does_not_fit(
     assert one_line(result).startswith("Error: run: no space left on the disk")
 
 
-@pytest.mark.parametrize("place", ["ragdistill.run.write_json", "ragdistill.files.write_json"])
+@pytest.mark.parametrize("place", ["ragdistill.run.write_json", "ragdistill.cli.runs.write_json"])
 def test_a_disk_too_full_for_manifest_or_report_is_one_line(
     place: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

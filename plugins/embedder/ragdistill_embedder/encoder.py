@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
@@ -176,6 +176,11 @@ class StaticEncoder(Encoder):
 def is_static(model: SentenceTransformer) -> bool:
     """Whether texts are means of looked-up vectors."""
     return isinstance(model[0], StaticEmbedding)
+
+
+def is_table(model: SentenceTransformer) -> bool:
+    """Whether a text's vector is the mean of its tokens', scaled to length 1 or not, and no more."""
+    return is_static(model) and all(isinstance(part, Normalize) for part in list(model)[1:])
 
 
 def encoder_of(model: SentenceTransformer) -> Encoder:

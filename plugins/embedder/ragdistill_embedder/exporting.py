@@ -26,7 +26,7 @@ from ragdistill.metrics.storage import Ground
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill_embedder.config import STATIC
-from ragdistill_embedder.encoder import Encoder, is_static
+from ragdistill_embedder.encoder import Encoder, is_static, is_table
 from ragdistill_embedder.indexing import export_index
 from ragdistill_embedder.teacher import Teacher
 from ragdistill_embedder.teacher_index import TeacherIndex
@@ -94,7 +94,7 @@ def export_all(
     kept = kept_vectors(folder)
     bench = Bench(folder, task, prompts, seed, kept, index)
     digest = digests(folder / "student").weights
-    exports, served = (_table if is_static(learner.model) else _graphs)(learner, bench, digest)
+    exports, served = _served(learner, bench, digest)
     searched = searched_documents(kept, index)
     if searched is not None:
         ground = Ground(folder, task, bench.teacher, kept.queries, searched, seed)
@@ -105,6 +105,13 @@ def export_all(
 
 Exports = tuple[dict[str, Any], dict[str, Path]]
 """The report's entries of exports, and where those are that have a speed."""
+
+
+def _served(learner: Encoder, bench: "Bench", digest: str) -> Exports:
+    if is_table(learner.model):
+        return _table(learner, bench, digest)
+    # A static model with more behind it than a table fits neither, and is served as it is.
+    return ({}, {}) if is_static(learner.model) else _graphs(learner, bench, digest)
 
 
 def _graphs(learner: Encoder, bench: "Bench", digest: str) -> Exports:

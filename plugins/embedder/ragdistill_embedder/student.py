@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ragdistill.errors import UserError
 from ragdistill.training.pruning import choose_layers, keep_layers, layer_list
-from ragdistill_embedder.encoder import Encoder, Prompts, is_static
+from ragdistill_embedder.encoder import Encoder, Prompts, is_static, is_table
 
 
 def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> SentenceTransformer:
@@ -80,9 +80,9 @@ def freeze_words(model: SentenceTransformer) -> None:
 
 def append_map(model: SentenceTransformer, weight: Tensor) -> None:
     """Give ``model`` the linear map ``weight`` ``[m, d]``, in place, after all that shapes its
-    vectors and before what scales them to length 1. In a static model each token is mapped, which
+    vectors and before what scales them to length 1. In a table of tokens each token is mapped, which
     comes to the same."""
-    if is_static(model):
+    if is_table(model):
         bags: Any = model[0]
         mapped = bags.embedding.weight.detach() @ weight.T.to(model.device)
         model[0] = StaticEmbedding(bags.tokenizer, embedding_weights=mapped.contiguous())
