@@ -262,6 +262,9 @@ def test_what_was_under_way_when_one_failed_is_not_lost(failure: BaseException) 
 
 
 def test_ctrl_c_waits_for_what_is_under_way() -> None:
+    # A shell that starts something in the background has it ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def ask(request: Request) -> str:
         time.sleep(0.3)  # until the main thread waits
         if request.places[0] == 0:
@@ -269,7 +272,10 @@ def test_ctrl_c_waits_for_what_is_under_way() -> None:
         time.sleep(0.3)
         return ""
 
-    found, ended = asked(ask)
+    try:
+        found, ended = asked(ask)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert found == [0, 1, 2, 3, 4, 5]
     assert isinstance(ended, KeyboardInterrupt)
 
