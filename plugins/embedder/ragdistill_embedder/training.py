@@ -200,10 +200,14 @@ def fit(
     axes: Axes | None = None,
     state_head: nn.Linear | None = None,
 ) -> dict[str, Any]:
-    """Train ``student`` in place, on ``axes`` where its prefixes are to serve; returns what happened (steps, tokens, losses by step).
+    """Train ``student`` in place, on ``axes`` where its prefixes are to serve; returns what happened
+    (steps, tokens, losses by step).
 
     Goes on from the last whole checkpoint in ``folder``, bit for bit as if it had never stopped,
     and removes the checkpoints when it is done. The weights of the best held-out loss are kept.
+
+    Raises:
+        Diverged: no held-out loss is a number.
     """
     set_seed(recipe.seed)
     without_dropout(student.model)
@@ -226,11 +230,7 @@ def fit(
             train_dataset=rows,
             eval_dataset=rows.select(range(items)),
             data_collator=collator,
-            loss=(
-                MinedLoss(student.model, projection, recipe, axes)
-                if recipe.objective
-                else EmbeddingLoss(student.model, projection, recipe, axes, state_head)
-            ),
+            loss=_loss(student, projection, recipe, axes, state_head),
             callbacks=[MarkComplete(), Bar(advance, tokens), EarlyStoppingCallback(PATIENCE)],
         )
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout
@@ -238,21 +238,37 @@ def fit(
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     if merge is not None:
         merge()
-    losses = _losses(trainer.state.log_history)
-    if not any("held_out" in row for row in losses):
-        raise Diverged("training diverged: no loss is a number", where="--lr", mend="lower it")
-    done = int(trainer.state.global_step)
-    summary = {
-        "items": lesson.count,
-        "tokens": sum(tokens[:done]),
-        "steps": done,
-        "held_out_items": items - lesson.count,
-        "losses": losses,
-    }
+    summary = _summary(lesson, tokens, trainer.state)
     processes.gathered()  # all have loaded the best weights
     if processes.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
     return summary
+
+
+def _loss(
+    student: Encoder,
+    projection: nn.Linear | None,
+    recipe: Recipe,
+    axes: Axes | None,
+    state_head: nn.Linear | None,
+) -> nn.Module:
+    if recipe.objective:
+        return MinedLoss(student.model, projection, recipe, axes)
+    return EmbeddingLoss(student.model, projection, recipe, axes, state_head)
+
+
+def _summary(lesson: Lesson, tokens: Sequence[int], state: TrainerState) -> dict[str, Any]:
+    """What training did; refuses one that came to nothing."""
+    losses, done = _losses(state.log_history), int(state.global_step)
+    if not any("held_out" in row for row in losses):
+        raise Diverged("training diverged: no loss is a number", where="--lr", mend="lower it")
+    return {
+        "items": lesson.count,
+        "tokens": sum(tokens[:done]),
+        "steps": done,
+        "held_out_items": len(lesson.texts) - lesson.count,
+        "losses": losses,
+    }
 
 
 def _start(folder: Path) -> Path | None:
