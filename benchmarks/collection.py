@@ -31,7 +31,7 @@ def main(documents: int = 1000, rounds: int = 5) -> None:
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
             spaces = open_spaces(SignalStore(Path(folder)), prints, "MiniLM", accept_change=False)
-            collect(teacher, [Wish(wanted, spaces)], {"query": "", "passage": ""})
+            collect([Wish(teacher, wanted, spaces)])
             stored[:] = [spaces["passage"].get([text_key(text) for text in texts])]
 
     baseline()  # warm-up: threads, allocator

@@ -38,7 +38,7 @@ def compare(name: str, texts: list[TrainText], rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         defaults = EmbedderConfig(teacher="MiniLM", student_layers="3", store=f"{scratch}/store")
         setup = Setup(defaults)
-        setup.collect(setup.wish(texts, states=True))
+        setup.collect([setup.state_wish(texts)])
         plain = [item.text for item in texts]
         labels = setup.stored(plain, "passage").tolist()
         dataset = Dataset.from_dict({"sentence": plain, "label": labels})
@@ -65,7 +65,7 @@ def our_recipe(setup: Setup, texts: list[TrainText], scratch: Path) -> None:
     learner = Encoder(make_student(minilm(), "3", Prompts()))
     rows = tokenised(learner, texts, setup.by_role)
     lesson = make_lesson(texts, len(texts) - 1, [len(row) for row in rows], recipe)
-    signals = training.StoredSignals(texts, rows, learner, setup.spaces, setup.windows)
+    signals = training.StoredSignals(texts, rows, learner, setup.vectors, setup.windows)
     training.fit(learner, None, lesson, signals, recipe, scratch / "checkpoints")
 
 

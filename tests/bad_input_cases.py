@@ -33,7 +33,7 @@ from bad_input_scenes import (
 )
 from bad_input_students import STUDENTS
 from bad_input_table import BEGUN, case
-from bad_input_teachers import ENDPOINTS, PROCESSES
+from bad_input_teachers import ENDPOINTS, PANELS, PROCESSES
 
 CHECK = "data check data"
 FETCH = "models fetch Wheeled"
@@ -339,4 +339,4 @@ STORES = [
          "signals export --store store SPACE out.parquet", "out.parquet: no space left"),
 ]  # fmt: skip
 
-CASES = [*DATA, *MODELS, *ENDPOINTS, *OPTIONS, *STUDENTS, *RUNS, *PROCESSES, *STORES]
+CASES = [*DATA, *MODELS, *ENDPOINTS, *PANELS, *OPTIONS, *STUDENTS, *RUNS, *PROCESSES, *STORES]

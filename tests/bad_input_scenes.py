@@ -162,12 +162,12 @@ def pickled(scene: Scene) -> None:
     (scene.folder / "teacher/model.safetensors").rename(scene.folder / "teacher/pytorch_model.bin")
 
 
-def another_teacher(**options: Any) -> Set:
-    """Another model in the same place; ``seed=1`` gives it other weights."""
+def another_teacher(place: str = "teacher", **options: Any) -> Set:
+    """Another model in the same place, or beside it; ``seed=1`` gives it other weights."""
 
     def spoil(scene: Scene) -> None:
-        shutil.rmtree(scene.folder / "teacher")
-        save_tiny(scene.folder / "teacher", **options)
+        shutil.rmtree(scene.folder / place, ignore_errors=True)
+        save_tiny(scene.folder / place, **options)
 
     return spoil
 

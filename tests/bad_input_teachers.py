@@ -3,10 +3,13 @@
 from bad_input_scenes import (
     ASKED,
     BASE,
+    another_teacher,
     as_is,
     both,
     endpoint,
     environment,
+    has_module,
+    no_module,
     several,
 )
 from bad_input_table import BEGUN, case
@@ -53,7 +56,36 @@ ENDPOINTS = [
          "no usable answer (10 tries)", "it holds 1 of 2 vectors", leaves=BEGUN),
 ]  # fmt: skip
 
+_TWO = f"{BASE} --teacher teacher,teacher --student teacher"
+
+PANELS = [
+    case("panel-twice", as_is, _TWO, "--teacher: teacher and teacher are one", "--teacher-weights"),
+    case("panel-gap", as_is, f"{_TWO} --teacher teacher,,teacher", "--teacher", "nothing between commas"),
+    case("panel-unknown", as_is, f"{_TWO} --teacher teacher,MiniML", "MiniML", "did you mean 'MiniLM'"),
+    case("panel-no-student", another_teacher("second", seed=3), f"{BASE} --teacher teacher,second", "--student: the teacher has no",
+         "name a model"),
+    case("panel-weights-few", as_is, f"{_TWO} --teacher-weights 1", "--teacher-weights: '1' is not 2 "
+         "numbers", "as 2,1"),
+    case("panel-weights-word", as_is, f"{_TWO} --teacher-weights one,2", "'one,2' is not 2 numbers"),
+    case("panel-weights-none", as_is, f"{_TWO} --teacher-weights 1,0", "'1,0' is not 2 numbers above 0"),
+    case("panel-weights-nan", as_is, f"{_TWO} --teacher-weights nan,1", "is not 2 numbers above 0"),
+    case("panel-weights-alone", as_is, f"{BASE} --teacher-weights 1", "--teacher-weights: there is one "
+         "teacher", "leave it out"),
+    case("panel-static", another_teacher("second", seed=3), f"{BASE.replace('--student-layers 2', '')} "
+         "--teacher teacher,second --student static", "--student: the teacher has no layers"),
+]  # fmt: skip
+
 PROCESSES = [
+    case("ray-missing", no_module("ray"), f"{BASE} --ray 2", "--ray: needs the Python package 'ray",
+         "ragdistill[ray]"),
+    case("ray-none", as_is, f"{BASE} --ray 0", "--ray", "0"),
+    case("ray-endpoint", endpoint(), f"{ASKED} --ray 2", "--ray: the teacher 'openai:tiny' runs behind",
+         "--teacher-concurrency"),
+    case("ray-by-two", both(several(), has_module("ray")), f"{BASE} --ray 2", "--ray: hands texts out",
+         "without torchrun"),
+    case("static-by-two", several(), f"{BASE.replace('--student-layers 2', '')} --student static",
+         "--student: is trained by one process", "without torchrun"),
+    case("mined-by-two", several(), f"{BASE} --method listwise", "--method: is trained by one process"),
     case("world-words", several(WORLD_SIZE="two"), BASE, "WORLD_SIZE: 'two' is no number", "torchrun"),
     case("world-none", several(WORLD_SIZE="0"), BASE, "WORLD_SIZE: '0' is no number", "torchrun"),
     case("rank-missing", several(RANK=None), BASE, "WORLD_SIZE: speaks of 2 processes, but RANK",

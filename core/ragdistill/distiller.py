@@ -60,6 +60,10 @@ class Distiller(ABC, Generic[Config]):
     def plan(self) -> Plan:
         """What the run would do and cost, without doing it."""
 
+    def check_joint(self) -> None:
+        """Raise ``UserError`` where what is asked for is the affair of one process, and several were
+        started; each asks this of itself, before they meet."""
+
     @abstractmethod
     def collect(self) -> Section:
         """Ask the teacher; keep its answers in the signal store."""

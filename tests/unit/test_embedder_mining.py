@@ -83,7 +83,7 @@ def test_two_models_in_one_folder_each_mine_by_their_own_vectors(tmp_path: Path)
         prints = {role: teacher.fingerprint("", "float32") for role in ("query", "passage")}
         spaces = open_spaces(store, prints, "model", accept_change=True)
         wanted = [TrainText(text, "passage") for text in data]
-        collect(teacher, [Wish(wanted, spaces)], {"query": "", "passage": ""})
+        collect([Wish(teacher, wanted, spaces)])
         vectors = spaces["passage"].get([text_key(text) for text in data])
         np.testing.assert_allclose(vectors, model.encode(data), atol=1e-5)
         mined["ours"].append(mine(wanted, vectors, 3))

@@ -214,6 +214,23 @@ def test_a_student_above_its_teacher_is_a_warning() -> None:
     assert "above its teacher" in card.render(report)
 
 
+def test_several_teachers_are_told_apart() -> None:
+    report = _report()
+    row = {"teacher": 0.5, "student": 0.48, "retention": 0.96, "ci95": [0.9, 0.99]}
+    better = {"teacher": 0.5, "student": 0.55, "retention": 1.1, "ci95": [1.0, 1.2]}
+    report["teacher"]["panel"] = [
+        {"name": name, "weight": share, "rankings": "x", "quality": {"nDCG@10": quality}}
+        for name, share, quality in (("bge", 0.25, row), ("e5", 0.75, better))
+    ]
+    schema.validate(report)
+    said = _terminal(report, width=120)
+    for words in ("bge", "25.0 %", "0.4800", "96.0 %", "90.0 to 99.0 %", "e5", "75.0 %"):
+        assert words in said
+        assert words in html.render(report)
+    assert "warning: the teacher e5 alone is above all together in nDCG@10" in said
+    assert "teacher bge alone" not in said
+
+
 def test_a_failed_export_is_said_and_not_boasted_with() -> None:
     report = _report()
     report["exports"]["onnx-int8"] |= {"passed": False, "reasons": ["overlap@10 is 0.8"]}

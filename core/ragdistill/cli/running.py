@@ -66,6 +66,7 @@ def execute(request: Request) -> int:
     def make() -> Distiller[Any]:
         return request.method.load()(request.config, folder)
 
+    make().check_joint()
     return joint.launch(
         lambda: _lead(request),
         lambda: joint.follow(make, request.config, folder),
@@ -149,7 +150,8 @@ def _stage_lines() -> Iterator[None]:
 
 def default_folder(component: str, config: RunConfig) -> Path:
     """``runs/COMPONENT-TEACHER-DATA``, from the last parts of their names."""
-    parts = (component, Path(config.teacher).name, Path(config.data).stem)
+    teachers = "+".join(Path(name).name for name in config.teacher.split(","))
+    parts = (component, teachers, Path(config.data).stem)
     return Path("runs") / "-".join(part.replace(":", "-") for part in parts)
 
 

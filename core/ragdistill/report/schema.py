@@ -35,6 +35,16 @@ class Endpoint(_Section):
     request_p99_ms: NonNegative | None = None
 
 
+class PanelMember(_Section):
+    """One of several teachers: the share of its cosines, and what it finds by itself (``student`` in
+    its rows) against all together."""
+
+    name: str
+    weight: NonNegative
+    rankings: str
+    quality: dict[str, Quality] = Field(default_factory=dict)
+
+
 class Model(_Section):
     """Teacher or student. ``size_mb`` (10^6 bytes), what its licence allows, and where it was asked
     are optional."""
@@ -46,6 +56,7 @@ class Model(_Section):
     size_mb: NonNegative | None = None
     outputs_may_train: Literal["yes", "no", "unknown"] | None = None
     endpoint: Endpoint | None = None
+    panel: list[PanelMember] = Field(default_factory=list)
 
 
 class Data(_Section):

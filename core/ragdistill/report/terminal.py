@@ -17,6 +17,8 @@ def render(report: Mapping[str, Any], console: Console) -> None:
     console.print(_title(report), soft_wrap=True)
     if report["quality"]:
         _print(_quality(report), console)
+    if report["teacher"].get("panel"):
+        _print(_panel(report), console)
     if report.get("prefixes"):
         _print(_prefixes(report), console)
     if report.get("mteb"):
@@ -51,6 +53,21 @@ def _quality(report: Mapping[str, Any]) -> Table:
             measure,
             view.number(row.get("teacher")),
             *(view.number(row.get(key)) for key in others),
+            view.number(row.get("student")),
+            view.percent(row.get("retention")),
+            view.interval(row.get("ci95")),
+        )
+    return table
+
+
+def _panel(report: Mapping[str, Any]) -> Table:
+    measure = view.headline(report) or ""
+    table = _table("teacher", "weight", f"{measure} alone", "of all together", "95 % interval")
+    for member in report["teacher"]["panel"]:
+        row = member.get("quality", {}).get(measure, {})
+        table.add_row(
+            member["name"],
+            view.percent(member["weight"]),
             view.number(row.get("student")),
             view.percent(row.get("retention")),
             view.interval(row.get("ci95")),

@@ -85,6 +85,7 @@ def smallest(report: Report) -> tuple[str, float] | None:
 def warnings(report: Report) -> list[str]:
     """What a reader should know before believing the figures: first what the run itself said."""
     found = [*(report.get("warnings") or []), *_chosen(report), *_above_teacher(report)]
+    found += _above_panel(report)
     queries = report["data"].get("queries")
     if report["quality"] and queries is not None and queries < 50:
         found.append(f"only {queries} queries were measured: the intervals are wide")
@@ -120,6 +121,19 @@ def _above_teacher(report: Report) -> list[str]:
     else:
         why = "the interval holds 100 %, so read it as no loss seen, not as a gain"
     return [f"the student is above its teacher in {measure}: {why}"]
+
+
+def _above_panel(report: Report) -> list[str]:
+    measure = headline(report) or ""
+    rows = {
+        member["name"]: member.get("quality", {}).get(measure, {})
+        for member in report["teacher"].get("panel") or []
+    }
+    return [
+        f"the teacher {name} alone is above all together in {measure}: it may teach better alone"
+        for name, row in rows.items()
+        if (row.get("retention") or 0) > 1
+    ]
 
 
 def chosen(section: Mapping[str, Any]) -> str:

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import SignalStore, Space, Writer
-from ragdistill_embedder.encoder import Answer
-from ragdistill_embedder.teacher import Batch, Teacher
+from ragdistill_embedder.encoder import Answer, Prompts
+from ragdistill_embedder.teacher import Batch, Source
 from ragdistill_embedder.texts import Role, TrainText
-
-WINDOW = 4096
-"""Texts that are tokenised and sorted by length at a time: enough that batches pad little, and few
-enough that memory does not grow with the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +18,11 @@ class Collected:
 
     texts: int
     tokens: int
+
+
+def by_role(prompts: Prompts) -> dict[Role, str]:
+    """What goes before texts of each role."""
+    return {"query": prompts.query, "passage": prompts.passage}
 
 
 def open_spaces(
@@ -52,8 +53,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Texts, and what is to be stored of them."""
+    """A teacher, texts, and what is to be stored of what it says of them."""
 
+    source: Source
+    """The teacher that is asked."""
     texts: Sequence[TrainText]
     spaces: Mapping[Role, Space]
     """Of their vectors."""
@@ -96,19 +99,21 @@ class Wish:
         return total
 
 
-def collect(teacher: Teacher, wishes: Sequence[Wish], prompts: Mapping[Role, str]) -> Collected:
-    """Ask the teacher for everything that is not stored yet.
+def collect(wishes: Sequence[Wish]) -> Collected:
+    """Ask the teachers for everything that is not stored yet.
 
     Each batch is stored as soon as it is answered, so that a killed collection loses at most the
-    batches that the teacher was working on. Memory is bounded by :data:`WINDOW` texts.
+    batches that the teacher was working on. Memory is bounded by the texts that a
+    teacher is asked about at once.
 
     Raises:
-        UserError: the teacher does not answer, or returned NaN or infinity; the store cannot be
+        UserError: a teacher does not answer, or returned NaN or infinity; the store cannot be
             written.
     """
     asked = tokens = 0
     with track("teacher", sum(len(wish.texts) for wish in wishes)) as advance:
         for wish in wishes:
+            prompts, at_once = by_role(wish.source.prompts), wish.source.at_once
             for role in ("query", "passage"):
                 mine = wish.of(role)
                 with ExitStack() as stack:
@@ -118,13 +123,13 @@ def collect(teacher: Teacher, wishes: Sequence[Wish], prompts: Mapping[Role, str
                         if wish.windows is None
                         else stack.enter_context(wish.windows[role].writer())
                     )
-                    for start in range(0, len(mine), WINDOW):
-                        window = mine[start : start + WINDOW]
+                    for start in range(0, len(mine), at_once):
+                        window = mine[start : start + at_once]
                         missing = wish.missing(role, window)
                         advance(len(window) - len(missing.places), 0)
                         asked += len(missing.places)
                         for places, answer, count in _answers(
-                            teacher, window, missing.places, prompts[role], wish.window
+                            wish.source, window, missing.places, prompts[role], wish.window
                         ):
                             _store(window, places, answer, missing, vectors, states)
                             tokens += count
@@ -133,11 +138,11 @@ def collect(teacher: Teacher, wishes: Sequence[Wish], prompts: Mapping[Role, str
 
 
 def _answers(
-    teacher: Teacher, texts: Sequence[str], asked: Sequence[int], prompt: str, window: int | None
+    source: Source, texts: Sequence[str], asked: Sequence[int], prompt: str, window: int | None
 ) -> Iterator[Batch]:
     """Places in ``texts`` of a batch, what the teacher says of them, and their tokens."""
     wanted = [texts[place] for place in asked]
-    for batch, answer, tokens in teacher.answers(wanted, prompt, window=window):
+    for batch, answer, tokens in source.answers(wanted, prompt, window=window):
         yield [asked[item] for item in batch], answer, tokens
 
 

@@ -157,9 +157,24 @@ class EmbedderConfig(RunConfig):
         default="float16",
     )
     teacher: str = option(
-        "Model that teaches: an alias, a Hub id, a local folder, or openai:NAME behind --teacher-url.",
+        "Model that teaches: an alias, a Hub id, a local folder, or openai:NAME behind --teacher-url; "
+        "several, as A,B, teach the weighted mean of their similarities.",
         affects="collect",
         metavar="MODEL",
+    )
+    teacher_weights: str | None = option(
+        "How much each of several teachers counts, as 2,1.",
+        affects="train",
+        default=None,
+        metavar="LIST",
+        shown_default="chosen on held-out text",
+    )
+    ray: Annotated[int, Gt(0)] | None = option(
+        "Have N workers of Ray Data run the teacher, with --device cuda on a GPU each: of the cluster "
+        "in RAY_ADDRESS, else of this machine (extra ray).",
+        affects="report",
+        default=None,
+        metavar="N",
     )
     teacher_url: str | None = option(
         "Address of an OpenAI-compatible endpoint, up to /v1, for a teacher openai:NAME.",

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragdistill.data.leakage import summary
+from ragdistill.metrics import retrieval
+from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
@@ -57,6 +59,36 @@ def describe_student(
         "size_mb": _megabytes((folder / "model.safetensors").stat().st_size),
         "licence": base.licence,
     }
+
+
+def rankings_of(setup: "Setup") -> tuple[str, ...]:
+    """The files in which several teachers leave what each finds by itself."""
+    count = len(setup.sources)
+    return tuple(f"rankings/{name}.trec" for name in _names(count)) if count > 1 else ()
+
+
+def _names(count: int) -> list[str]:
+    return [f"teacher-{number}" for number in range(1, count + 1)]
+
+
+def describe_teacher(folder: Path, setup: "Setup", together: Rankings) -> dict[str, Any]:
+    """The report's entry of the teacher; of several also what each is, how much it counts, and what
+    it finds by itself against all ``together``."""
+    found = setup.teacher.describe()
+    if len(setup.sources) == 1:
+        return found
+    task, panel = setup.task, []
+    for place, name in enumerate(_names(len(setup.sources))):
+        alone = retrieval.rank(
+            task,
+            setup.said(place, task.query_texts, "query"),
+            setup.said(place, task.document_texts, "passage"),
+        )
+        retrieval.write_rankings(folder, task, {name: alone})
+        entry = setup.sources[place].describe() | {"weight": setup.weights[place]}
+        quality = retrieval.quality(task.qrels, together, alone, setup.config.seed)
+        panel.append(entry | {"rankings": f"rankings/{name}.trec", "quality": quality})
+    return found | {"panel": panel}
 
 
 def describe_data(setup: "Setup") -> dict[str, Any]:

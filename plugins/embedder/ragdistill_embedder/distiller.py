@@ -31,7 +31,12 @@ from ragdistill_embedder import (
 from ragdistill_embedder.collecting import Wish
 from ragdistill_embedder.config import EmbedderConfig, check_together
 from ragdistill_embedder.contrastive import Objective, mine
-from ragdistill_embedder.describe import describe_data, describe_student
+from ragdistill_embedder.describe import (
+    describe_data,
+    describe_student,
+    describe_teacher,
+    rankings_of,
+)
 from ragdistill_embedder.encoder import Encoder, cut_at, encoder_of, load_encoder
 from ragdistill_embedder.lesson import (
     Recipe,
@@ -82,9 +87,6 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
         check_together(self.config)
-        if processes.launched() > 1 and (self.objective or setup.static):
-            where = "--student" if setup.static else "--method"
-            raise UserError("is trained by one process", where=where, mend="start without torchrun")
         _ = self._recipe, self._mteb_tasks
         _ = setup.base, setup.task, setup.texts
         if setup.static:
@@ -106,6 +108,15 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             "eval_data": setup.eval_collection.digest,
         }
 
+    def check_joint(self) -> None:
+        """Refuse what one process does."""
+        mend = "start without torchrun"
+        if self.config.ray is not None:
+            raise UserError("hands texts out from one process", where="--ray", mend=mend)
+        if self.objective or self.setup.static:
+            where = "--student" if self.setup.static else "--method"
+            raise UserError("is trained by one process", where=where, mend=mend)
+
     def outputs(self, stage: Stage) -> tuple[str, ...]:
         """What a finished stage has left."""
         left: dict[Stage, tuple[str, ...]] = {
@@ -115,6 +126,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 "rankings/student.trec",
                 *prefixes.rankings_of(self._dims),
                 *(storage.rankings_of(self._dims) if self.config.teacher_index is None else ()),
+                *rankings_of(self.setup),
                 *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
                 exporting.VECTORS,
             ),
@@ -159,13 +171,13 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         """All that the teacher has to be asked for: token states only of what training meets."""
         setup, everything = self.setup, self.setup.wanted()
         if self._windows is None:
-            return (setup.wish(everything),)
+            return tuple(setup.wishes(everything))
         texts, count = in_order(setup.texts, self.config.seed)
         lengths = token_lengths(setup.teacher.reader, texts, setup.by_role)
         studied = make_lesson(texts, count, lengths, self._recipe).studied()
         return (
-            setup.wish([item for item in everything if item in studied], states=True),
-            setup.wish([item for item in everything if item not in studied]),
+            setup.state_wish([item for item in everything if item in studied]),
+            *setup.wishes([item for item in everything if item not in studied]),
         )
 
     def plan(self) -> Plan:
@@ -178,14 +190,14 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
 
     def collect(self) -> Section:
         """The teacher's vectors of training texts, evaluation documents and queries."""
-        asked = self.setup.collect(*self._wishes)
+        asked = self.setup.collect(self._wishes)
         return {"items": asked.texts, "tokens": asked.tokens}
 
     def train(self) -> Section:
         """The student, left in ``student/``."""
         setup, config, recipe = self.setup, self.config, self._recipe
         # Whatever was pruned or damaged since it was collected is asked for again, and only that.
-        setup.collect(*self._wishes)
+        setup.collect(self._wishes)
         cut = self._cut
         learner = self._new_student(cut)
         axes = head = None
@@ -201,7 +213,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         rows = tokenised(learner, texts, setup.by_role)
         lesson = make_lesson(texts, count, [max(1, len(row)) for row in rows], recipe)
         mined = mine(texts, setup.stored_all(texts), recipe.negatives) if self.objective else None
-        signals = training.StoredSignals(texts, rows, learner, setup.spaces, self._windows, mined)
+        signals = training.StoredSignals(texts, rows, learner, setup.vectors, self._windows, mined)
         checkpoints = self.folder / "checkpoints"
         states = narrowing.state_head(cut, learner, setup.teacher) if self._windows else None
         result = training.fit(learner, head, lesson, signals, recipe, checkpoints, axes, states)
@@ -255,7 +267,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def evaluate(self) -> Section:
         """Quality of teacher and student, the leakage audit, and the rankings."""
         setup, task = self.setup, self.setup.task
-        setup.collect(setup.wish(setup.wanted()))
+        setup.collect(setup.wishes(setup.wanted()))
         teacher = self._rank(
             setup.stored(task.query_texts, "query"),
             lambda: setup.stored(task.document_texts, "passage"),
@@ -269,7 +281,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         seed = self.config.seed
         found = {
             "items": len(task.queries),
-            "teacher": setup.teacher.describe(),
+            "teacher": describe_teacher(self.folder, setup, teacher),
             "student": describe_student(
                 self._name(learner), self.student_folder, learner, setup.base
             ),

@@ -100,7 +100,7 @@ def export_all(
         ground = Ground(folder, task, bench.teacher, kept.queries, searched, seed)
         by = digest if index is None else teacher.digest
         exports["faiss"] = export_index(ground, *form, encoder_digest=by)
-    return {"exports": exports, "speed": bench.speed(teacher.encoder, learner, served)}
+    return {"exports": exports, "speed": bench.speed(teacher.encoders, learner, served)}
 
 
 Exports = tuple[dict[str, Any], dict[str, Path]]
@@ -217,7 +217,7 @@ class Bench:
         }
 
     def speed(
-        self, teacher: Encoder | None, learner: Encoder, exports: Mapping[str, Path]
+        self, teacher: Sequence[Encoder], learner: Encoder, exports: Mapping[str, Path]
     ) -> dict[str, Any]:
         """Latency and throughput on a sample of the documents, or of the queries where those are all
         that the student is for, the systems taking turns."""
@@ -225,15 +225,18 @@ class Bench:
         whole = self.task.document_texts if self.index is None else self.task.query_texts
         texts, prompt = sample(whole, SPEED_TEXTS, self.seed, key=str), self.prompts[served]
         systems: dict[str, Callable[[list[str]], object]] = {}
-        if teacher is not None:
+        if teacher:
             systems["teacher"] = partial(_encode, teacher, prompt)
-        systems["student"] = partial(_encode, learner, prompt)
+        systems["student"] = partial(_encode, [learner], prompt)
         for name, path in exports.items():
             systems[name] = partial(load_embedder(path).encode, prompt=prompt)
         found = profile_many(systems, texts, batch=BATCH)
         return {name: speed.as_json() for name, speed in found.items()}
 
 
-def _encode(encoder: Encoder, prompt: str, texts: list[str]) -> object:
-    """As people call sentence-transformers today."""
-    return encoder.model.encode(texts, prompt=prompt, batch_size=BATCH, show_progress_bar=False)
+def _encode(encoders: Sequence[Encoder], prompt: str, texts: list[str]) -> object:
+    """As people call sentence-transformers today; of several teachers each has to be asked."""
+    return [
+        encoder.model.encode(texts, prompt=prompt, batch_size=BATCH, show_progress_bar=False)
+        for encoder in encoders
+    ]

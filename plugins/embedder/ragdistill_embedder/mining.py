@@ -107,7 +107,7 @@ def judged_suspiciously(setup: "Setup") -> dict[str, Any] | None:
         return None
     asked = [TrainText(query.text, "query") for query in queries]
     told = [TrainText(document.content, "passage") for document in collection.documents]
-    setup.collect(setup.wish([*asked, *told]))
+    setup.collect(setup.wishes([*asked, *told]))
     found = suspicious_positives(
         setup.stored([item.text for item in asked], "query"),
         setup.stored([item.text for item in told], "passage"),

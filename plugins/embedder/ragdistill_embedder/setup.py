@@ -1,7 +1,8 @@
 """What the embedder's stages stand on: each thing is read once, and only when it is needed."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -22,9 +23,11 @@ from ragdistill_embedder.config import STATIC, EmbedderConfig
 from ragdistill_embedder.encoder import load_encoder
 from ragdistill_embedder.endpoint.address import PREFIX
 from ragdistill_embedder.endpoint.teacher import EndpointTeacher
+from ragdistill_embedder.panel import Joined, Panel, Readable, named, unit
 from ragdistill_embedder.student import same_transformer
-from ragdistill_embedder.teacher import LocalTeacher, Teacher
+from ragdistill_embedder.teacher import LocalTeacher, Source, Teacher
 from ragdistill_embedder.texts import Role, TrainText, training_texts
+from ragdistill_embedder.weighing import choose_weights, parse_weights
 
 
 class Setup:
@@ -34,19 +37,49 @@ class Setup:
         self.config = config
 
     @cached_property
-    def teacher(self) -> Teacher:
-        """Who is asked."""
-        config = self.config
-        if config.teacher.startswith(PREFIX):
-            return EndpointTeacher(config, lambda: self.base)
-        if config.teacher_url is not None:
+    def sources(self) -> tuple[Source, ...]:
+        """The teachers, each asked by itself."""
+        config, names = self.config, named(self.config.teacher)
+        if config.teacher_url is not None and not any(name.startswith(PREFIX) for name in names):
             raise UserError(
                 f"the teacher {config.teacher!r} is not behind an endpoint",
                 where="--teacher-url",
                 mend=f"leave it out, or give --teacher {PREFIX}NAME",
             )
-        model = resolve(config.teacher, kind="embedder")
-        return LocalTeacher(model, config.device, max_length=config.max_length)
+        if config.ray is not None and all(name.startswith(PREFIX) for name in names):
+            raise UserError(
+                f"the teacher {config.teacher!r} runs behind its endpoint",
+                where="--ray",
+                mend="leave it out; --teacher-concurrency has more requests sent at a time",
+            )
+        _ = parse_weights(config.teacher_weights, len(names))
+        return tuple(self._source(name) for name in names)
+
+    def _source(self, name: str) -> Source:
+        config = self.config
+        if name.startswith(PREFIX):
+            return EndpointTeacher(replace(config, teacher=name), lambda: self.base)
+        model = resolve(name, kind="embedder")
+        if config.ray is None:
+            return LocalTeacher(model, config.device, max_length=config.max_length)
+        from ragdistill_embedder.scattered import ScatteredTeacher
+
+        return ScatteredTeacher(
+            model, config.device, max_length=config.max_length, workers=config.ray
+        )
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """Who teaches: one, or several together."""
+        return self.sources[0] if len(self.sources) == 1 else Panel(self.sources)
+
+    @cached_property
+    def weights(self) -> tuple[float, ...]:
+        """How much each teacher counts. To be chosen, they need what is stored of the training text."""
+        if len(self.sources) == 1:
+            return (1.0,)
+        given = parse_weights(self.config.teacher_weights, len(self.sources))
+        return given or choose_weights(self)
 
     @property
     def static(self) -> bool:
@@ -144,19 +177,33 @@ class Setup:
 
     @property
     def by_role(self) -> dict[Role, str]:
-        """The teacher's prompt of each role."""
-        prompts = self.teacher.prompts
-        return {"query": prompts.query, "passage": prompts.passage}
+        """The prompt of each role, as the student is taught it."""
+        return collecting.by_role(self.teacher.prompts)
 
     def meet_teacher(self) -> None:
-        """Let the teacher show who it is, before anything is asked that is to be stored."""
-        self.teacher.meet(lambda: bool(self.wish(self.wanted()).unasked()))
+        """Let the teachers show who they are, before anything is asked that is to be stored."""
+        for place, source in enumerate(self.sources):
+            source.meet(partial(self._needs, place))
         vars(self).pop("spaces", None)
 
+    def _needs(self, place: int) -> bool:
+        """Whether something is still to be asked of the teacher in that ``place``."""
+        return bool(self.wishes(self.wanted())[place].unasked())
+
     @cached_property
-    def spaces(self) -> dict[Role, Space]:
-        """Where the teacher's vectors are stored."""
-        return self._spaces(None)
+    def spaces(self) -> tuple[dict[Role, Space], ...]:
+        """Where the vectors of each teacher are stored."""
+        return tuple(self._spaces(source, None) for source in self.sources)
+
+    @cached_property
+    def vectors(self) -> Mapping[Role, Readable]:
+        """What the teacher's vectors are read from."""
+        if len(self.spaces) == 1:
+            return self.spaces[0]
+        return {
+            role: Joined([each[role] for each in self.spaces], self.weights)
+            for role in self.by_role
+        }
 
     @cached_property
     def windows(self) -> dict[Role, Space] | None:
@@ -167,7 +214,7 @@ class Setup:
             return None
         if base.weights_digest != teacher.weights_digest and not self._same_transformer():
             return None
-        return self._spaces(objective.WINDOW_TOKENS)
+        return self._spaces(self.sources[0], objective.WINDOW_TOKENS)
 
     def _same_transformer(self) -> bool:
         """Whether another model began with the teacher's layers: what follows them may differ."""
@@ -175,15 +222,15 @@ class Setup:
         base = load_encoder(self.base.path, self.config.device)
         return teacher is not None and same_transformer(base.model, teacher.model)
 
-    def _spaces(self, window: int | None) -> dict[Role, Space]:
-        teacher, dtype = self.teacher, self.config.store_dtype
+    def _spaces(self, source: Source, window: int | None) -> dict[Role, Space]:
+        dtype = self.config.store_dtype
         return collecting.open_spaces(
             SignalStore(self.config.store or default_address()),
             {
-                role: teacher.fingerprint(prompt, dtype, window=window)
-                for role, prompt in self.by_role.items()
+                role: source.fingerprint(prompt, dtype, window=window)
+                for role, prompt in collecting.by_role(source.prompts).items()
             },
-            teacher.known_as,
+            source.known_as,
             accept_change=self.config.accept_teacher_change,
         )
 
@@ -203,22 +250,29 @@ class Setup:
         ]
         return list(dict.fromkeys([*self.texts, *judged]))
 
-    def wish(self, texts: Sequence[TrainText], *, states: bool = False) -> collecting.Wish:
-        """Vectors of ``texts``, and token ``states`` too."""
-        if states:
-            return collecting.Wish(texts, self.spaces, self.windows, objective.WINDOW_TOKENS)
-        return collecting.Wish(texts, self.spaces)
+    def wishes(self, texts: Sequence[TrainText]) -> list[collecting.Wish]:
+        """Every teacher's vectors of ``texts``."""
+        return [
+            collecting.Wish(source, texts, spaces)
+            for source, spaces in zip(self.sources, self.spaces, strict=True)
+        ]
 
-    def collect(self, *wishes: collecting.Wish) -> collecting.Collected:
-        """Ask the teacher for what is not stored yet."""
-        return together.collect(self.teacher, wishes, self.by_role)
+    def state_wish(self, texts: Sequence[TrainText]) -> collecting.Wish:
+        """Vectors of ``texts`` and their token states, of the one teacher that has such."""
+        window = objective.WINDOW_TOKENS
+        return collecting.Wish(self.sources[0], texts, self.spaces[0], self.windows, window)
 
-    def stored(self, texts: list[str], role: Role) -> Vectors:
+    def collect(self, wishes: Sequence[collecting.Wish]) -> collecting.Collected:
+        """Ask the teachers for what is not stored yet."""
+        return together.collect(wishes)
+
+    def stored(self, texts: Sequence[str], role: Role) -> Vectors:
         """The teacher's unit vectors ``[n, d]`` from the store."""
-        found: Vectors = self.spaces[role].get([text_key(text) for text in texts])
-        norms = np.linalg.norm(found, axis=1, keepdims=True)
-        found /= np.maximum(norms, np.finfo(np.float32).tiny)  # a text may say nothing at all
-        return found
+        return unit(self.vectors[role].get([text_key(text) for text in texts]))
+
+    def said(self, place: int, texts: Sequence[str], role: Role) -> Vectors:
+        """Unit vectors ``[n, d]`` of the teacher in that ``place`` alone."""
+        return unit(self.spaces[place][role].get([text_key(text) for text in texts]))
 
     def stored_all(self, texts: Sequence[TrainText]) -> Vectors:
         """The teacher's unit vectors ``[n, d]`` of texts of any role, in their order."""

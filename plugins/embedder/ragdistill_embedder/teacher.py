@@ -16,20 +16,17 @@ Batch = tuple[list[int], Answer, int]
 many tokens they were."""
 
 
+AT_ONCE = 4096
+"""Texts that are tokenised and sorted by length at a time: enough that batches pad little, and few
+enough that memory does not grow with the corpus."""
+
+
 class Teacher(Protocol):
-    """Says where texts lie. What it said is stored under its fingerprint, never under its name."""
+    """Says where texts lie: one model, or several together."""
 
     @property
     def name(self) -> str:
         """What plans call it."""
-
-    @property
-    def note(self) -> str:
-        """What a plan says besides; empty where there is nothing to say."""
-
-    @property
-    def known_as(self) -> str:
-        """What the store knows it by: a change behind this name is refused."""
 
     @property
     def digest(self) -> str:
@@ -37,11 +34,15 @@ class Teacher(Protocol):
 
     @property
     def model(self) -> ResolvedModel | None:
-        """Its files, if it runs here."""
+        """Its files, if it is one model that runs here."""
 
     @property
     def encoder(self) -> Encoder | None:
-        """It itself, loaded, if it runs here."""
+        """It itself, loaded, if it is one model that runs here."""
+
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """All that has to run for a vector of it; none where not all of it runs here."""
 
     @property
     def reader(self) -> Encoder:
@@ -58,6 +59,26 @@ class Teacher(Protocol):
     @property
     def max_length(self) -> int | None:
         """Tokens after which texts are cut; None where that is its own affair."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its entry in the report."""
+
+
+class Source(Teacher, Protocol):
+    """A teacher that is asked by itself. What it said is stored under its fingerprint, never under
+    its name."""
+
+    @property
+    def at_once(self) -> int:
+        """The most texts that ``answers`` is to be given."""
+
+    @property
+    def note(self) -> str:
+        """What a plan says besides; empty where there is nothing to say."""
+
+    @property
+    def known_as(self) -> str:
+        """What the store knows it by: a change behind this name is refused."""
 
     def meet(self, needed: Callable[[], bool]) -> None:
         """Learn what must be known of it before it is asked, and, if it is ``needed``, whether it is
@@ -86,12 +107,11 @@ class Teacher(Protocol):
     def usd(self, tokens: int) -> float | None:
         """What so many tokens cost; None where no price is known."""
 
-    def describe(self) -> dict[str, Any]:
-        """Its entry in the report."""
-
 
 class LocalTeacher:
     """A model of this machine."""
+
+    at_once = AT_ONCE
 
     def __init__(self, model: ResolvedModel, device: str, *, max_length: int | None = None) -> None:
         self.model = model
@@ -123,6 +143,11 @@ class LocalTeacher:
     def encoder(self) -> Encoder:
         """See ``Teacher``."""
         return load_encoder(self.model.path, self._device, max_length=self._asked_length)
+
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """See ``Teacher``."""
+        return (self.encoder,)
 
     @property
     def reader(self) -> Encoder:

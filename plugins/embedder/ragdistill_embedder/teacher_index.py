@@ -66,7 +66,7 @@ def teacher_index(setup: Setup, path: str | None) -> TeacherIndex:
     documents = setup.task.documents
     if path is None:
         texts = setup.task.document_texts
-        setup.collect(setup.wish([TrainText(text, "passage") for text in texts]))
+        setup.collect(setup.wishes([TrainText(text, "passage") for text in texts]))
         vectors = setup.stored(texts, "passage")
         flat = build(vectors, "flat", "float32", vectors.shape[1])
         return TeacherIndex(flat, tuple(document.id for document in documents), None)
@@ -190,7 +190,7 @@ def _check_places(found: TeacherIndex, setup: Setup, path: str) -> None:
     """A few documents must lie where the teacher puts them: no file need say who made an index."""
     probes = sample(setup.task.documents, _PROBES, 0, key=lambda item: item.id)
     wanted = list(dict.fromkeys(TrainText(document.content, "passage") for document in probes))
-    setup.collect(setup.wish(wanted))
+    setup.collect(setup.wishes(wanted))
     vectors = setup.stored([document.content for document in probes], "passage")
     _, rows = found.vectors.search(vectors, min(_NEAR, len(found.ids)))
     # Documents may be told twice: whichever of them is found is right.

@@ -80,7 +80,8 @@ def training_texts(
     queries = [query.text for query in collection.queries if query.id in train_ids]
     documents = collection.documents
     whole = dict.fromkeys(TrainText(document.content, "passage") for document in documents)
-    parts = _parts(documents, queries, seed)
+    parts = [TrainText(text, "query") for text in queries]
+    parts += [piece for _, piece in pieces(documents, seed)]
     asked = (TrainText(item.text, "query") for item in parts)
     found: dict[TrainText, None] = {}
     for item in asked if queries_only else chain(whole, parts):
@@ -101,23 +102,21 @@ def _draw(texts: Sequence[TrainText], count: int, seed: int) -> list[TrainText]:
     return sample(texts, count, seed, key=lambda item: f"{item.role} {item.text}")
 
 
-def _parts(documents: Sequence[Document], queries: Sequence[str], seed: int) -> Iterator[TrainText]:
-    """Queries, and what documents are made of."""
-    for text in queries:
-        yield TrainText(text, "query")
+def pieces(documents: Sequence[Document], seed: int) -> Iterator[tuple[Document, TrainText]]:
+    """What documents are made of, each piece with the document it is of."""
     rate = min(_SPANS_IN_ALL / len(documents), _SPANS_PER_DOCUMENT)
     questions = _QUESTION_SHARE if is_english(documents) else 0.0
     for document in documents:
         if document.title:
-            yield TrainText(document.title, "query")
+            yield document, TrainText(document.title, "query")
         for sentence in sentences(document.text):
-            yield TrainText(sentence, "passage")
+            yield document, TrainText(sentence, "passage")
         # Seeded by the document, so that one more document does not change the others' spans.
         rng = random.Random(f"{seed} {document.id}")
         count = int(rate) + (rng.random() < rate % 1)
         for span in spans(document.content, count, rng):
             asked = rng.random() < questions
-            yield TrainText(as_question(span, rng) if asked else span, "query")
+            yield document, TrainText(as_question(span, rng) if asked else span, "query")
 
 
 def sentences(text: str) -> list[str]:

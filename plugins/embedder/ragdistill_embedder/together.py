@@ -1,6 +1,6 @@
 """Collection by several processes: each asks the teacher for its own part of the texts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ragdistill import processes
@@ -9,12 +9,10 @@ from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import Space
 from ragdistill_embedder.collecting import Collected, Wish
 from ragdistill_embedder.collecting import collect as collect_alone
-from ragdistill_embedder.teacher import Teacher
-from ragdistill_embedder.texts import Role
 
 
-def collect(teacher: Teacher, wishes: Sequence[Wish], prompts: Mapping[Role, str]) -> Collected:
-    """Ask the teacher for everything that is not stored yet, with all processes of a joint stage.
+def collect(wishes: Sequence[Wish]) -> Collected:
+    """Ask the teachers for everything that is not stored yet, with all processes of a joint stage.
 
     Which process asks for a text is settled by the text's key alone: nobody asks twice, whatever
     each has seen of the store. A teacher behind an endpoint is asked by the first process only, which
@@ -25,10 +23,9 @@ def collect(teacher: Teacher, wishes: Sequence[Wish], prompts: Mapping[Role, str
     """
     count, rank = processes.count(), processes.rank()
     if count == 1:
-        return collect_alone(teacher, wishes, prompts)
+        return collect_alone(wishes)
     refresh(wishes)
-    askers = count if teacher.model is not None else 1
-    done = collect_alone(teacher, [part(wish, askers, rank) for wish in wishes], prompts)
+    done = collect_alone([part(wish, count, rank) for wish in wishes])
     told = processes.gathered([done.texts, done.tokens])
     refresh(wishes)
     if any(wish.unasked() for wish in wishes):
@@ -41,8 +38,9 @@ def collect(teacher: Teacher, wishes: Sequence[Wish], prompts: Mapping[Role, str
 
 
 def part(wish: Wish, count: int, number: int) -> Wish:
-    """The texts of ``wish`` that fall to asker ``number`` of ``count``."""
-    return replace(wish, texts=[item for item in wish.texts if owner(item.text, count) == number])
+    """The texts of ``wish`` that fall to process ``number`` of ``count``."""
+    askers = count if wish.source.model is not None else 1
+    return replace(wish, texts=[item for item in wish.texts if owner(item.text, askers) == number])
 
 
 def owner(text: str, count: int) -> int:

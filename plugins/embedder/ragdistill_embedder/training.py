@@ -42,6 +42,7 @@ from ragdistill_embedder.encoder import Encoder, Rows
 from ragdistill_embedder.lesson import Lesson, Recipe
 from ragdistill_embedder.mining import NONE, Places
 from ragdistill_embedder.objective import WINDOWS, EmbeddingLoss
+from ragdistill_embedder.panel import Readable
 from ragdistill_embedder.student import freeze_words, transformer_of, without_dropout
 from ragdistill_embedder.texts import Role, TrainText
 
@@ -72,7 +73,7 @@ class StoredSignals:
         texts: Sequence[TrainText],
         rows: Rows,
         encoder: Encoder,
-        spaces: Mapping[Role, Space],
+        vectors: Mapping[Role, Readable],
         windows: Mapping[Role, Space] | None,
         mined: Places | None = None,
     ) -> None:
@@ -81,7 +82,7 @@ class StoredSignals:
         self._keys = [text_key(item.text) for item in texts]
         self._rows = rows
         self._encoder = encoder
-        self._spaces = spaces
+        self._vectors = vectors
         self._windows = windows
 
     def __call__(self, batch: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -97,13 +98,13 @@ class StoredSignals:
             return stand_in | {key: stand_in[key][:0] for key in empty}
         features = self._encoder.features([self._rows[place] for place in places])
         made: dict[str, Any] = {f"{_COLUMN}_{key}": value for key, value in features.items()}
-        made["label"] = torch.from_numpy(np.stack(self._stored(self._spaces, places)))
+        made["label"] = torch.from_numpy(np.stack(self._stored(self._vectors, places)))
         if self._windows is not None:
             states = [torch.from_numpy(item) for item in self._stored(self._windows, places)]
             made[f"{_COLUMN}_{WINDOWS}"] = pad_sequence(states, batch_first=True)
         if self._mined is not None:
             others = self._mined[places]
-            vectors = self._stored(self._spaces, others[others != NONE].tolist())
+            vectors = self._stored(self._vectors, others[others != NONE].tolist())
             made[f"{_COLUMN}_{CANDIDATES}"] = stacked(vectors, others, made["label"].shape[1])
         return made
 
@@ -111,14 +112,14 @@ class StoredSignals:
         """Tokens of a batch, padding not counted."""
         return sum(len(self._rows[place]) for place in places)
 
-    def _stored(self, spaces: Mapping[Role, Space], places: Sequence[int]) -> list[Values]:
-        """What the store has of each place, from the space of its role."""
+    def _stored(self, kept: Mapping[Role, Readable], places: Sequence[int]) -> list[Values]:
+        """What is kept of each place, as texts of its role."""
         by_role: dict[Role, list[int]] = {}
         for slot, place in enumerate(places):
             by_role.setdefault(self._roles[place], []).append(slot)
         found: dict[int, Values] = {}
         for role, slots in by_role.items():
-            got = spaces[role].get([self._keys[places[slot]] for slot in slots])
+            got = kept[role].get([self._keys[places[slot]] for slot in slots])
             found.update(zip(slots, got, strict=True))
         return [found[slot] for slot in range(len(places))]
 

@@ -22,17 +22,19 @@ from ragdistill_embedder.endpoint.client import Client, Options
 from ragdistill_embedder.endpoint.identity import PROBES, Generation, Records, digest
 from ragdistill_embedder.endpoint.reply import Vectors
 from ragdistill_embedder.endpoint.spend import OverBudget, Spend
-from ragdistill_embedder.teacher import Batch
+from ragdistill_embedder.teacher import AT_ONCE, Batch
 
 _WHOLE = 10**9
 """Tokens after which a text is cut that is not to be cut."""
 
 
 class EndpointTeacher:
-    """A model of which only its answers are known; see ``Teacher``."""
+    """A model of which only its answers are known; see ``Source``."""
 
     model = None
     encoder = None
+    encoders = ()
+    at_once = AT_ONCE
 
     def __init__(self, config: EmbedderConfig, base: Callable[[], ResolvedModel]) -> None:
         """``base``: finds the student's model, whose tokenizer has to do for counting.

@@ -1,0 +1,208 @@
+"""A teacher that Ray's workers run, on this machine or on those of a cluster.
+
+Each worker has the teacher loaded, is handed texts by Ray Data and answers batch by batch; this process
+alone writes the store. Workers are given what one process takes at a time, so the batches, and with
+them the vectors, are those of one process.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ragdistill.errors import UserError
+from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill_embedder.encoder import Answer
+from ragdistill_embedder.teacher import AT_ONCE, Batch, LocalTeacher
+
+if TYPE_CHECKING:
+    import ray.data
+
+OPTION = "--ray"
+_BLOCK = 1 << 16
+"""Bytes of answers after which a worker hands them over: what is lost when a run is killed."""
+_PATIENCE = 10.0
+"""Seconds for a cluster to say that it is there."""
+
+
+class ScatteredTeacher(LocalTeacher):
+    """A model of which every worker has a copy; see ``Source``."""
+
+    at_once = 1 << 20
+    """The texts of one pipeline: Ray deals them out by :data:`~ragdistill_embedder.teacher.AT_ONCE`."""
+
+    def __init__(
+        self,
+        model: ResolvedModel,
+        device: str,
+        *,
+        max_length: int | None = None,
+        workers: int,
+    ) -> None:
+        """
+        Raises:
+            UserError: Ray is not installed.
+        """
+        super().__init__(model, device, max_length=max_length)
+        self._device, self._workers = device, workers
+        try:
+            import ray.data  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"needs the Python package {error.name!r}",
+                where=OPTION,
+                mend="pip install 'ragdistill[ray]'",
+            ) from error
+
+    @property
+    def note(self) -> str:
+        """See ``Source``."""
+        return f" ({self._workers} Ray workers)"
+
+    def answers(
+        self, texts: Sequence[str], prompt: str, *, window: int | None = None
+    ) -> Iterator[Batch]:
+        """See ``Source``: batches come in whichever order workers finish them.
+
+        Raises:
+            UserError: no cluster is reached, a worker cannot load the teacher, or has another one.
+        """
+        if not texts:
+            return
+        from ray.exceptions import RayError
+
+        starts = range(0, len(texts), AT_ONCE)
+        parts = [{"start": at, "texts": list(texts[at : at + AT_ONCE])} for at in starts]
+        try:
+            for row in self._pipeline(parts, prompt, window).iter_rows():
+                yield _unpacked(row)
+        except RayError as error:
+            raise _told(error) from error
+
+    def _pipeline(
+        self, parts: list[dict[str, Any]], prompt: str, window: int | None
+    ) -> "ray.data.Dataset":
+        import ray.data
+
+        _connect()
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.target_max_block_size = _BLOCK
+        on_card = self._device.startswith("cuda")
+        return ray.data.from_items(
+            parts, override_num_blocks=len(parts)
+        ).map_batches(
+            Worker,  # type: ignore[arg-type,unused-ignore]
+            fn_constructor_kwargs={
+                "reference": self.known_as,  # of a folder the whole path: workers have folders of their own
+                "digest": self.digest,
+                "device": self._device,
+                "max_length": self._asked_length,
+            },
+            fn_kwargs={"prompt": prompt, "window": window},
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=self._workers),
+            num_cpus=None if on_card else 1,
+            num_gpus=1 if on_card else None,
+        )
+
+
+class Worker:
+    """The teacher in a worker."""
+
+    def __init__(self, reference: str, digest: str, device: str, max_length: int | None) -> None:
+        """
+        Raises:
+            UserError: it is not found here, or has other weights here.
+        """
+        model = resolve(reference, kind="embedder")
+        if model.weights_digest != digest:
+            raise UserError(
+                f"a worker has another model by this name (weights {model.weights_digest[:12]},"
+                f" not {digest[:12]})",
+                where=reference,
+                mend="give all machines the same files",
+            )
+        self._teacher = LocalTeacher(model, device, max_length=max_length)
+
+    def __call__(
+        self, part: Any, prompt: str, window: int | None
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Answers to one part of the texts, batch by batch."""
+        (start,), (texts,) = part["start"].to_pylist(), part["texts"].to_pylist()
+        for places, answer, tokens in self._teacher.answers(texts, prompt, window=window):
+            yield _packed([start + place for place in places], answer, tokens)
+
+
+def _packed(places: list[int], answer: Answer, tokens: int) -> dict[str, list[Any]]:
+    """A batch as one row of a table; arrays as their bytes, for texts differ in their runs."""
+    states = answer.windows
+    return {
+        "places": [places],
+        "tokens": [tokens],
+        "vectors": [np.ascontiguousarray(answer.vectors, dtype=np.float32).tobytes()],
+        "runs": [[len(each) for each in states]],
+        "states": [
+            b"".join(np.ascontiguousarray(each, dtype=np.float32).tobytes() for each in states)
+        ],
+    }
+
+
+def _unpacked(row: dict[str, Any]) -> Batch:
+    """What :func:`_packed` packed."""
+    places, runs = list(row["places"]), list(row["runs"])
+    vectors = np.frombuffer(row["vectors"], dtype=np.float32).reshape(len(places), -1)
+    states: list[Any] = []
+    if runs:
+        flat = np.frombuffer(row["states"], dtype=np.float32).reshape(sum(runs), -1)
+        states = np.split(flat, np.cumsum(runs)[:-1])
+    return places, Answer(vectors, states), row["tokens"]
+
+
+def _connect() -> None:
+    """A session of Ray: the cluster of ``RAY_ADDRESS``, else one on this machine alone."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        _knock(os.environ.get("RAY_ADDRESS", ""))
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"reaches no Ray cluster: {str(error).splitlines()[0]}",
+            where=OPTION,
+            mend="correct RAY_ADDRESS, or unset it to have workers on this machine",
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds whether anybody is there, for Ray asks again for minutes.
+
+    Raises:
+        OSError: nobody is.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+
+
+def _told(error: Exception) -> UserError:
+    """What a worker said, as if it had happened here."""
+    cause = getattr(error, "cause", None)
+    while cause is not None and not isinstance(cause, UserError):
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    if isinstance(cause, UserError):
+        return cause
+    said = str(error).strip().splitlines()
+    return UserError(
+        f"a worker failed: {said[-1] if said else type(error).__name__}",
+        where=OPTION,
+        mend="the same command goes on; leave --ray out to see it in one process",
+    )
