@@ -64,6 +64,10 @@ PANELS = [
     case("panel-unknown", as_is, f"{_TWO} --teacher teacher,MiniML", "MiniML", "did you mean 'MiniLM'"),
     case("panel-no-student", another_teacher("second", seed=3), f"{BASE} --teacher teacher,second", "--student: the teacher has no",
          "name a model"),
+    case("panel-index", as_is, f"{_TWO} --asymmetric --teacher-index x.npy", "--teacher: an index is of "
+         "one teacher", "that has made it"),
+    case("panel-budget", endpoint(), f"{ASKED} --teacher openai:tiny,openai:two --teacher-price 1 "
+         "--teacher-budget 5", "--teacher-budget: is of one endpoint", "one after the other"),
     case("panel-weights-few", as_is, f"{_TWO} --teacher-weights 1", "--teacher-weights: '1' is not 2 "
          "numbers", "as 2,1"),
     case("panel-weights-word", as_is, f"{_TWO} --teacher-weights one,2", "'one,2' is not 2 numbers"),

@@ -121,6 +121,11 @@ class RunConfig:
         default=False,
     )
 
+    @property
+    def teacher_name(self) -> str:
+        """What a run folder is named after, if no name was given for it."""
+        return Path(self.teacher).name
+
 
 Config = TypeVar("Config", bound=RunConfig)
 

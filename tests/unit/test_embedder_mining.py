@@ -1,22 +1,30 @@
 """Hard negatives that the teacher names, and students that learn by them."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import sentence_transformers
+import torch
 from click.testing import CliRunner
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
+from torch import Tensor
+from torch.nn import functional
 
 from ragdistill.cli import main
+from ragdistill.losses import cosine_regression, info_nce, listwise_kl, margin_mse
 from ragdistill.models.resolve import resolve
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore
 from ragdistill_embedder.collecting import Wish, collect, open_spaces
-from ragdistill_embedder.contrastive import mine, stacked
+from ragdistill_embedder.contrastive import MinedLoss, mine, stacked
+from ragdistill_embedder.encoder import encoder_of
+from ragdistill_embedder.lesson import Recipe
 from ragdistill_embedder.mining import NONE, hard_negatives, suspicious_positives
 from ragdistill_embedder.teacher import LocalTeacher
 from ragdistill_embedder.texts import TrainText
@@ -91,6 +99,57 @@ def test_two_models_in_one_folder_each_mine_by_their_own_vectors(tmp_path: Path)
         assert (mined["theirs"][0] == mined["theirs"][1]).all()  # the second has the first's
     assert not (mined["right"][0] == mined["right"][1]).all()
     assert not (mined["ours"][0] == mined["ours"][1]).all()
+
+
+def recipe(objective: str, **changed: Any) -> Recipe:
+    plain = Recipe(1, 1000, 256, 1e-3, 0, 0.0, 0.0, objective=objective, objective_weight=0.7)
+    return dataclasses.replace(plain, **changed)
+
+
+def batch(model: SentenceTransformer) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Features of nine texts of unlike length, the teacher's vectors, and candidates with gaps."""
+    encoder = encoder_of(model)
+    told = [" ".join(texts(9)[: n % 4 + 1]) for n in range(9)]
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randn(9, 32, generator=draw)
+    candidates = torch.randn(9, 3, 32, generator=draw)
+    candidates[::2, 2] = 0
+    return encoder.features(encoder.tokenise(told)), labels, candidates
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "listwise", "margin-mse"])
+def test_the_mined_loss_is_the_sum_of_its_parts_in_chunks_of_any_size(
+    tmp_path: Path, objective: str
+) -> None:
+    model = SentenceTransformer(str(save_tiny(tmp_path / "model")), device="cpu").eval()
+    features, labels, candidates = batch(model)
+
+    def taken(chunk_tokens: int) -> tuple[float, Tensor]:
+        model.zero_grad()
+        mined = MinedLoss(model, None, recipe(objective, chunk_tokens=chunk_tokens))
+        (loss,) = mined([features | {"candidates": candidates}], labels).values()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach()), model[0].auto_model.embeddings.word_embeddings.weight.grad
+
+    student = model(dict(features))["sentence_embedding"]
+    whole = torch.cat([labels.unsqueeze(1), candidates], dim=1)
+    unit = functional.normalize(whole, dim=-1)
+    scores, mine = (torch.einsum("bd,bnd->bn", one, unit) for one in (unit[:, 0], student))
+    there = torch.ones(9, 4, dtype=torch.bool)
+    there[::2, 3] = False
+    part = {
+        "contrastive": lambda: info_nce(student, labels, candidates, temperature=0.05),
+        "listwise": lambda: listwise_kl(mine / 0.05, scores / 0.05, usable=there),
+        "margin-mse": lambda: margin_mse(mine, scores, there[:, 1:]),
+    }[objective]()
+    expected = cosine_regression(student, labels) + 0.7 * part
+    model.zero_grad()
+    expected.backward()  # type: ignore[no-untyped-call]
+    gradient = model[0].auto_model.embeddings.word_embeddings.weight.grad.clone()
+    for chunk_tokens in (20, 60, 10_000):
+        loss, found = taken(chunk_tokens)
+        assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+        assert float((found - gradient).abs().max()) <= 1e-5 * float(gradient.abs().max())
 
 
 @pytest.mark.parametrize("method", ["contrastive", "listwise", "margin-mse"])

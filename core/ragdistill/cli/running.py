@@ -150,8 +150,7 @@ def _stage_lines() -> Iterator[None]:
 
 def default_folder(component: str, config: RunConfig) -> Path:
     """``runs/COMPONENT-TEACHER-DATA``, from the last parts of their names."""
-    teachers = "+".join(Path(name).name for name in config.teacher.split(","))
-    parts = (component, teachers, Path(config.data).stem)
+    parts = (component, config.teacher_name, Path(config.data).stem)
     return Path("runs") / "-".join(part.replace(":", "-") for part in parts)
 
 
@@ -166,9 +165,6 @@ class StageLines:
     def ragdistill_stage_finished(self, stage: Stage, seconds: float) -> None:
         clock = time.strftime("%M:%S", time.gmtime(seconds))
         click.echo(f"{stage} done in {clock} min", err=True)
-
-
-_MINUTES = "about {:.1f}, evaluation and export not counted"
 
 
 def _show_plan(plan: Plan, *, as_json: bool) -> None:
@@ -190,7 +186,7 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
         ("US dollars", plan.usd, "{:.1g}" if plan.usd and plan.usd < 0.01 else "{:,.2f}"),
     )
     for label, value, form in rows:
-        click.echo(f"{label:>16}: {'unknown' if value is None else form.format(value)}")
+        click.echo(f"{label:>28}: {'unknown' if value is None else form.format(value)}")
     click.echo("Nothing was done: this was a dry run.")
 
 

@@ -1,5 +1,6 @@
 """What a document's vector costs to keep, and what keeping it smaller costs: ways of ``indexes``
-on one task, each held against exact search in the student's own whole float32 vectors."""
+on one task, each held against exact search in the whole float32 vectors (the student's own; of
+an asymmetric student's documents the teacher's)."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +76,7 @@ class Ground:
     queries: Vectors
     """The student's, ``[q, d]``."""
     documents: Vectors
-    """The student's, ``[n, d]``."""
+    """The student's, or, where it is for queries alone, the teacher's, ``[n, d]``."""
     seed: int
     suffix: str = ""
     """Of the names of rankings."""

@@ -125,14 +125,11 @@ def _above_teacher(report: Report) -> list[str]:
 
 def _above_panel(report: Report) -> list[str]:
     measure = headline(report) or ""
-    rows = {
-        member["name"]: member.get("quality", {}).get(measure, {})
-        for member in report["teacher"].get("panel") or []
-    }
     return [
-        f"the teacher {name} alone is above all together in {measure}: it may teach better alone"
-        for name, row in rows.items()
-        if (row.get("retention") or 0) > 1
+        f"the teacher {member['name']} alone is above all together in {measure}: it may teach better "
+        "alone"
+        for member in report["teacher"].get("panel") or []
+        if (member.get("quality", {}).get(measure, {}).get("retention") or 0) > 1
     ]
 
 

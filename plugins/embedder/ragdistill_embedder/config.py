@@ -1,6 +1,7 @@
 """What ``ragdistill embedder`` can be told."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -141,7 +142,7 @@ class EmbedderConfig(RunConfig):
     mteb: tuple[str, ...] = option(
         "Also measure teacher and student with mteb: its tasks by name, or folders in BEIR's layout, "
         "as SciFact,./ours (extra mteb).",
-        affects="evaluate",
+        affects="collect",  # what is measured on must not be learnt from
         default=(),
         metavar="TASKS",
     )
@@ -216,9 +217,33 @@ class EmbedderConfig(RunConfig):
     )
 
     @property
+    def teacher_name(self) -> str:
+        """See ``RunConfig``: all of them, where there are several."""
+        return "+".join(Path(name).name for name in named(self.teacher))
+
+    @property
     def narrower(self) -> bool:
         """Whether the student is to have less width than the model it is made of."""
         return self.student_hidden is not None or self.student_intermediate is not None
+
+
+def named(teacher: str) -> tuple[str, ...]:
+    """What ``--teacher`` names: models with commas between them; a folder may have a comma in its own
+    name.
+
+    Raises:
+        UserError: there is nothing between two commas.
+    """
+    if "," not in teacher or Path(teacher).exists():
+        return (teacher,)
+    names = tuple(name.strip() for name in teacher.split(","))
+    if not all(names):
+        raise UserError(
+            f"{teacher!r} names nothing between commas",
+            where="--teacher",
+            mend="name models, as A,B",
+        )
+    return names
 
 
 def check_together(config: EmbedderConfig) -> None:
@@ -230,12 +255,14 @@ def check_together(config: EmbedderConfig) -> None:
     asks, shaped = config.asymmetric, (config.index, config.index_vectors) != ("flat", "float32")
     off, add = "leave it out", "add --asymmetric, or leave it out"
     whole = "the teacher's index has whole vectors, so its queries cannot be cut"
+    several, one = len(named(config.teacher)) > 1, "name the one that has made it"
     documents = "mteb has the student embed documents, which an asymmetric one is not taught"
     for wrong, where, why, mend in (
         (config.teacher_index and not asks, "--teacher-index", "is searched by queries alone", add),
         (config.usd_per_hour and not asks, "--usd-per-hour", "prices what --asymmetric saves", add),
         (asks and config.dims, "--dims", whole, off),
         (asks and config.mteb, "--mteb", documents, off),
+        (config.teacher_index and several, "--teacher", "an index is of one teacher", one),
         (config.teacher_index and shaped, "--index", "none is exported where one is brought", off),
     ):
         if wrong:

@@ -50,6 +50,7 @@ from ragdistill_embedder.planning import make_plan
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.teacher_index import TeacherIndex, digest, teacher_index
 from ragdistill_embedder.texts import Role
+from ragdistill_embedder.weighing import keep_weights, kept_weights
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -74,7 +75,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     @cached_property
     def setup(self) -> Setup:
         """Models, data and signals."""
-        return Setup(self.config)
+        return Setup(self.config, self.folder)
 
     @property
     def student_folder(self) -> Path:
@@ -120,7 +121,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def outputs(self, stage: Stage) -> tuple[str, ...]:
         """What a finished stage has left."""
         left: dict[Stage, tuple[str, ...]] = {
-            "train": ("student/model.safetensors",),
+            "train": ("student/model.safetensors", *kept_weights(self.setup)),
             "evaluate": (
                 "rankings/teacher.trec",
                 "rankings/student.trec",
@@ -130,9 +131,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
                 *(("rankings/qrels.trec",) if self.setup.task.qrels else ()),
                 exporting.VECTORS,
             ),
-            "export": exporting.outputs(
-                static=self.setup.static, indexed=self.config.teacher_index is None
-            ),
+            "export": exporting.outputs(self.folder, indexed=self.config.teacher_index is None),
         }
         return left.get(stage, ())
 
@@ -198,6 +197,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup, config, recipe = self.setup, self.config, self._recipe
         # Whatever was pruned or damaged since it was collected is asked for again, and only that.
         setup.collect(self._wishes)
+        if processes.rank() == 0:
+            keep_weights(setup)
         cut = self._cut
         learner = self._new_student(cut)
         axes = head = None

@@ -1,6 +1,7 @@
 """The student as it is served: ONNX in fp32 and int8, or a table of token vectors, each held against
 the student itself."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ from ragdistill.metrics.retrieval import Task, Vectors, quality, rank, write_ran
 from ragdistill.metrics.storage import Ground
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
+from ragdistill_embedder.collecting import by_role
 from ragdistill_embedder.config import STATIC
 from ragdistill_embedder.encoder import Encoder, is_static, is_table
 from ragdistill_embedder.indexing import export_index
-from ragdistill_embedder.teacher import Teacher
+from ragdistill_embedder.teacher import Asked, Teacher
 from ragdistill_embedder.teacher_index import TeacherIndex
 from ragdistill_embedder.texts import Role
 
@@ -69,12 +71,24 @@ def kept_vectors(folder: Path) -> TaskVectors:
     return TaskVectors(**load_file(str(folder / VECTORS)))
 
 
-def outputs(*, static: bool, indexed: bool) -> tuple[str, ...]:
-    """What :func:`export_all` leaves: of a static student a table, for it runs no graph. Where an
-    index was brought, none is written."""
-    onnx = ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
-    served = (f"export/{STATIC}/model.safetensors",) if static else onnx
+def outputs(folder: Path, *, indexed: bool) -> tuple[str, ...]:
+    """What :func:`export_all` leaves of the student in the run ``folder``: of a static one a table, for
+    it runs no graph. Where an index was brought, none is written."""
+    parts = _parts(folder / "student")
+    served: tuple[str, ...] = ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
+    if parts[:1] == ["StaticEmbedding"]:
+        table = set(parts[1:]) <= {"Normalize"}
+        served = (f"export/{STATIC}/model.safetensors",) if table else ()
     return (*served, *(("export/faiss/index.faiss",) if indexed else ()))
+
+
+def _parts(student: Path) -> list[str]:
+    """The modules of a saved model by their classes' names; none where there is no model yet."""
+    listed = student / "modules.json"
+    if not listed.exists():
+        return []
+    modules = sorted(json.loads(listed.read_text(encoding="utf-8")), key=lambda part: part["idx"])
+    return [part["type"].rpartition(".")[2] for part in modules]
 
 
 def export_all(
@@ -100,7 +114,7 @@ def export_all(
         ground = Ground(folder, task, bench.teacher, kept.queries, searched, seed)
         by = digest if index is None else teacher.digest
         exports["faiss"] = export_index(ground, *form, encoder_digest=by)
-    return {"exports": exports, "speed": bench.speed(teacher.encoders, learner, served)}
+    return {"exports": exports, "speed": bench.speed(teacher.asked, learner, served)}
 
 
 Exports = tuple[dict[str, Any], dict[str, Path]]
@@ -217,7 +231,7 @@ class Bench:
         }
 
     def speed(
-        self, teacher: Sequence[Encoder], learner: Encoder, exports: Mapping[str, Path]
+        self, teacher: Sequence[Asked], learner: Encoder, exports: Mapping[str, Path]
     ) -> dict[str, Any]:
         """Latency and throughput on a sample of the documents, or of the queries where those are all
         that the student is for, the systems taking turns."""
@@ -226,17 +240,18 @@ class Bench:
         texts, prompt = sample(whole, SPEED_TEXTS, self.seed, key=str), self.prompts[served]
         systems: dict[str, Callable[[list[str]], object]] = {}
         if teacher:
-            systems["teacher"] = partial(_encode, teacher, prompt)
-        systems["student"] = partial(_encode, [learner], prompt)
+            told = [(encoder, by_role(prompts)[served]) for encoder, prompts in teacher]
+            systems["teacher"] = partial(_encode, told)
+        systems["student"] = partial(_encode, [(learner, prompt)])
         for name, path in exports.items():
             systems[name] = partial(load_embedder(path).encode, prompt=prompt)
         found = profile_many(systems, texts, batch=BATCH)
         return {name: speed.as_json() for name, speed in found.items()}
 
 
-def _encode(encoders: Sequence[Encoder], prompt: str, texts: list[str]) -> object:
+def _encode(asked: Sequence[tuple[Encoder, str]], texts: list[str]) -> object:
     """As people call sentence-transformers today; of several teachers each has to be asked."""
     return [
         encoder.model.encode(texts, prompt=prompt, batch_size=BATCH, show_progress_bar=False)
-        for encoder in encoders
+        for encoder, prompt in asked
     ]

@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from ragdistill.data.sampling import sample
 from ragdistill.losses.contrastive import CEILING
 from ragdistill.metrics.retrieval import Vectors
 from ragdistill_embedder.texts import TrainText
@@ -23,6 +24,7 @@ DEPTH, COUNT = 20, 7
 """How many nearest texts are looked at, and how many of them are kept."""
 _AT_ONCE = 4096
 _SHOWN = 20
+_JUDGED, _PAIRS_AT_ONCE = 10_000, 256
 NONE = -1
 Places = NDArray[np.int64]
 
@@ -86,35 +88,41 @@ def suspicious_positives(
         documents: unit vectors ``[n, d]``.
     """
     found = []
-    for query, document in pairs:
-        scores = documents @ queries[query]
-        rank = int((scores > scores[document]).sum()) + 1
-        if rank > worst:
-            found.append(Suspicious(query, document, rank, float(scores[document])))
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        part = pairs[start : start + _PAIRS_AT_ONCE]
+        scores = queries[[query for query, _ in part]] @ documents.T
+        for row, (query, document) in zip(scores, part, strict=True):
+            rank = int((row > row[document]).sum()) + 1
+            if rank > worst:
+                found.append(Suspicious(query, document, rank, float(row[document])))
     return sorted(found, key=lambda item: -item.rank)
 
 
 def judged_suspiciously(setup: "Setup") -> dict[str, Any] | None:
     """The report's ``data.suspicious_positives``: what the teacher makes of the judgments that may
-    train; None where there are none."""
-    collection = setup.collection
-    rows = collection.qrels.get("train", {}).items()
-    train = {query: {d for d, grade in row.items() if grade > 0} for query, row in rows}
-    documents = {document.id: place for place, document in enumerate(collection.documents)}
-    queries = [query for query in collection.queries if train.get(query.id)]
-    pairs = [(n, documents[d]) for n, q in enumerate(queries) for d in sorted(train[q.id])]
+    train, at most :data:`_JUDGED` of them; None where there are none. It is asked for nothing more: what it
+    was not asked about is left out."""
+    collection, asked = setup.collection, set(setup.wanted())
+    documents = [d for d in collection.documents if TrainText(d.content, "passage") in asked]
+    places = {document.id: place for place, document in enumerate(documents)}
+    queries = [query for query in collection.queries if TrainText(query.text, "query") in asked]
+    rows = collection.qrels.get("train", {})
+    pairs = [
+        (number, places[document])
+        for number, query in enumerate(queries)
+        for document, grade in sorted(rows.get(query.id, {}).items())
+        if grade > 0 and document in places
+    ]
+    pairs = sample(pairs, _JUDGED, setup.config.seed, key=str)
     if not pairs:
         return None
-    asked = [TrainText(query.text, "query") for query in queries]
-    told = [TrainText(document.content, "passage") for document in collection.documents]
-    setup.collect(setup.wishes([*asked, *told]))
     found = suspicious_positives(
-        setup.stored([item.text for item in asked], "query"),
-        setup.stored([item.text for item in told], "passage"),
+        setup.stored([query.text for query in queries], "query"),
+        setup.stored([document.content for document in documents], "passage"),
         pairs,
     )
     examples = [
-        {"query": queries[item.query].id, "document": collection.documents[item.document].id,
+        {"query": queries[item.query].id, "document": documents[item.document].id,
          "rank": item.rank, "similarity": item.similarity}
         for item in found[:_SHOWN]
     ]  # fmt: skip

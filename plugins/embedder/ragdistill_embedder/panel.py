@@ -7,7 +7,6 @@ as its own: a run with it alone finds it there.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,26 +16,7 @@ from ragdistill.files import sha256_json
 from ragdistill.metrics.retrieval import Vectors
 from ragdistill.signals.codecs import Values
 from ragdistill_embedder.encoder import Encoder, Prompts
-from ragdistill_embedder.teacher import Source
-
-
-def named(teacher: str) -> tuple[str, ...]:
-    """What ``--teacher`` names: models with commas between them; a folder may have a comma in its own
-    name.
-
-    Raises:
-        UserError: there is nothing between two commas.
-    """
-    if "," not in teacher or Path(teacher).exists():
-        return (teacher,)
-    names = tuple(name.strip() for name in teacher.split(","))
-    if not all(names):
-        raise UserError(
-            f"{teacher!r} names nothing between commas",
-            where="--teacher",
-            mend="name models, as A,B",
-        )
-    return names
+from ragdistill_embedder.teacher import Asked, Source
 
 
 class Readable(Protocol):
@@ -105,10 +85,10 @@ class Panel:
         return sha256_json([source.digest for source in self.sources])
 
     @property
-    def encoders(self) -> tuple[Encoder, ...]:
+    def asked(self) -> tuple[Asked, ...]:
         """See ``Teacher``."""
-        each = [source.encoders for source in self.sources]
-        return tuple(encoder for part in each for encoder in part) if all(each) else ()
+        each = [source.asked for source in self.sources]
+        return tuple(one for part in each for one in part) if all(each) else ()
 
     @property
     def reader(self) -> Encoder:

@@ -88,14 +88,14 @@ def _seconds(
     """What collecting and training take, measured on a few texts."""
     probe = sample(setup.texts, _PROBE, setup.config.seed, key=lambda item: item.text)
     texts = [item.text for item in probe]
-    rates = {source.name: source.seconds_per_token(texts) for source in setup.sources}
+    rates = [source.seconds_per_token(texts) for source in setup.sources]
     total = 0.0
     for each in errands:
-        rate = rates[each.source.name]
+        rate = rates[setup.sources.index(each.source)]
         if rate is None:
             return None
         total += rate * each.tokens
-    first = rates[setup.sources[0].name]
+    first = rates[0]
     if learner is None or first is None:
         return total
     whole, kept = (parameters(each.model) for each in (setup.teacher.reader, learner))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ragdistill.errors import UserError
 from ragdistill.models.resolve import ResolvedModel, resolve
-from ragdistill_embedder.encoder import Answer
+from ragdistill_embedder.encoder import Answer, pick_device
 from ragdistill_embedder.teacher import AT_ONCE, Batch, LocalTeacher
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ _BLOCK = 1 << 16
 """Bytes of answers after which a worker hands them over: what is lost when a run is killed."""
 _PATIENCE = 10.0
 """Seconds for a cluster to say that it is there."""
+_MEND = "the same command goes on; leave --ray out to see it in one process"
+_NOTHING = Answer(np.empty((0, 0), dtype=np.float32), [])
 
 
 class ScatteredTeacher(LocalTeacher):
@@ -47,7 +49,7 @@ class ScatteredTeacher(LocalTeacher):
             UserError: Ray is not installed.
         """
         super().__init__(model, device, max_length=max_length)
-        self._device, self._workers = device, workers
+        self._workers = workers
         try:
             import ray.data  # noqa: F401
         except ModuleNotFoundError as error:
@@ -68,7 +70,7 @@ class ScatteredTeacher(LocalTeacher):
         """See ``Source``: batches come in whichever order workers finish them.
 
         Raises:
-            UserError: no cluster is reached, a worker cannot load the teacher, or has another one.
+            UserError: no cluster is reached, or a worker fails, cannot load the teacher, or has another.
         """
         if not texts:
             return
@@ -80,7 +82,12 @@ class ScatteredTeacher(LocalTeacher):
             for row in self._pipeline(parts, prompt, window).iter_rows():
                 yield _unpacked(row)
         except RayError as error:
-            raise _told(error) from error
+            raise UserError(
+                f"lost a worker ({type(error).__name__})", where=OPTION, mend=_MEND
+            ) from error
+
+    def seconds_per_token(self, texts: Sequence[str]) -> None:
+        """See ``Source``: the workers' machines are not measured."""
 
     def _pipeline(
         self, parts: list[dict[str, Any]], prompt: str, window: int | None
@@ -88,19 +95,18 @@ class ScatteredTeacher(LocalTeacher):
         import ray.data
 
         _connect()
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.target_max_block_size = _BLOCK
-        on_card = self._device.startswith("cuda")
-        return ray.data.from_items(
-            parts, override_num_blocks=len(parts)
-        ).map_batches(
+        on_card = pick_device(self._device) == "cuda"
+        dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
+        dataset.context.enable_progress_bars = False
+        dataset.context.target_max_block_size = _BLOCK
+        return dataset.map_batches(
             Worker,  # type: ignore[arg-type,unused-ignore]
             fn_constructor_kwargs={
-                "reference": self.known_as,  # of a folder the whole path: workers have folders of their own
-                "digest": self.digest,
-                "device": self._device,
-                "max_length": self._asked_length,
+                # Of a folder the whole path: workers have folders of their own.
+                "reference": self.known_as,
+                "identity": (self.model.weights_digest, self.model.tokenizer_digest),
+                "device": "cuda" if on_card else "cpu",
+                "max_length": self.max_length,
             },
             fn_kwargs={"prompt": prompt, "window": window},
             batch_size=1,
@@ -112,36 +118,71 @@ class ScatteredTeacher(LocalTeacher):
 
 
 class Worker:
-    """The teacher in a worker."""
+    """The teacher in a worker. What goes wrong is told as a row: an error would come as Ray's own, with
+    pages of what it thinks of it."""
 
-    def __init__(self, reference: str, digest: str, device: str, max_length: int | None) -> None:
-        """
-        Raises:
-            UserError: it is not found here, or has other weights here.
-        """
-        model = resolve(reference, kind="embedder")
-        if model.weights_digest != digest:
-            raise UserError(
-                f"a worker has another model by this name (weights {model.weights_digest[:12]},"
-                f" not {digest[:12]})",
-                where=reference,
-                mend="give all machines the same files",
-            )
-        self._teacher = LocalTeacher(model, device, max_length=max_length)
+    def __init__(
+        self, reference: str, identity: tuple[str, str], device: str, max_length: int
+    ) -> None:
+        self._fault = ""
+        try:
+            self._teacher = _loaded(reference, identity, device, max_length)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the first answer tells it
+            self._fault = _told(error)
 
     def __call__(
         self, part: Any, prompt: str, window: int | None
     ) -> Iterator[dict[str, list[Any]]]:
         """Answers to one part of the texts, batch by batch."""
+        if self._fault:
+            yield _packed([], _NOTHING, 0, self._fault)
+            return
         (start,), (texts,) = part["start"].to_pylist(), part["texts"].to_pylist()
-        for places, answer, tokens in self._teacher.answers(texts, prompt, window=window):
-            yield _packed([start + place for place in places], answer, tokens)
+        try:
+            for places, answer, tokens in self._teacher.answers(texts, prompt, window=window):
+                yield _packed([start + place for place in places], answer, tokens)
+        except Exception as error:  # noqa: BLE001 - as above
+            yield _packed([], _NOTHING, 0, _told(error))
 
 
-def _packed(places: list[int], answer: Answer, tokens: int) -> dict[str, list[Any]]:
+def _loaded(
+    reference: str, identity: tuple[str, str], device: str, max_length: int
+) -> LocalTeacher:
+    """
+    Raises:
+        UserError: it is not found here, or is another one here.
+    """
+    model = resolve(reference, kind="embedder")
+    if (found := (model.weights_digest, model.tokenizer_digest)) != identity:
+        what, mine, theirs = next(
+            (what, mine, theirs)
+            for what, mine, theirs in zip(("weights", "tokenizer"), found, identity, strict=True)
+            if mine != theirs
+        )
+        raise UserError(
+            f"a worker has another model by this name ({what} {mine[:12]}, not {theirs[:12]})",
+            where=reference,
+            mend="give all machines the same files",
+        )
+    return LocalTeacher(model, device, max_length=max_length)
+
+
+def _told(error: Exception) -> str:
+    """An error of a worker as one line."""
+    if isinstance(error, UserError):
+        return error.message
+    said = str(error).strip().splitlines()
+    what = f"a worker failed: {type(error).__name__}{f': {said[0]}' if said else ''}"
+    return UserError(what, where=OPTION, mend=_MEND).message
+
+
+def _packed(
+    places: list[int], answer: Answer, tokens: int, fault: str = ""
+) -> dict[str, list[Any]]:
     """A batch as one row of a table; arrays as their bytes, for texts differ in their runs."""
     states = answer.windows
     return {
+        "fault": [fault],
         "places": [places],
         "tokens": [tokens],
         "vectors": [np.ascontiguousarray(answer.vectors, dtype=np.float32).tobytes()],
@@ -153,7 +194,13 @@ def _packed(places: list[int], answer: Answer, tokens: int) -> dict[str, list[An
 
 
 def _unpacked(row: dict[str, Any]) -> Batch:
-    """What :func:`_packed` packed."""
+    """What :func:`_packed` packed.
+
+    Raises:
+        UserError: a fault.
+    """
+    if row["fault"]:
+        raise UserError(row["fault"])
     places, runs = list(row["places"]), list(row["runs"])
     vectors = np.frombuffer(row["vectors"], dtype=np.float32).reshape(len(places), -1)
     states: list[Any] = []
@@ -169,14 +216,16 @@ def _connect() -> None:
 
     if ray.is_initialized():
         return
+    address = os.environ.get("RAY_ADDRESS") or "local"  # Ray would join whatever runs here already
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
-        _knock(os.environ.get("RAY_ADDRESS", ""))
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        _knock(address)
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()
         raise UserError(
-            f"reaches no Ray cluster: {str(error).splitlines()[0]}",
+            f"reaches no Ray cluster: {said[0] if said else type(error).__name__}",
             where=OPTION,
             mend="correct RAY_ADDRESS, or unset it to have workers on this machine",
         ) from error
@@ -190,19 +239,4 @@ def _knock(address: str) -> None:
     """
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal() and "/" not in host:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
-
-
-def _told(error: Exception) -> UserError:
-    """What a worker said, as if it had happened here."""
-    cause = getattr(error, "cause", None)
-    while cause is not None and not isinstance(cause, UserError):
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    if isinstance(cause, UserError):
-        return cause
-    said = str(error).strip().splitlines()
-    return UserError(
-        f"a worker failed: {said[-1] if said else type(error).__name__}",
-        where=OPTION,
-        mend="the same command goes on; leave --ray out to see it in one process",
-    )
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -19,34 +20,42 @@ from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, objective, together
-from ragdistill_embedder.config import STATIC, EmbedderConfig
+from ragdistill_embedder.config import STATIC, EmbedderConfig, named
 from ragdistill_embedder.encoder import load_encoder
 from ragdistill_embedder.endpoint.address import PREFIX
 from ragdistill_embedder.endpoint.teacher import EndpointTeacher
-from ragdistill_embedder.panel import Joined, Panel, Readable, named, unit
+from ragdistill_embedder.panel import Joined, Panel, Readable, unit
 from ragdistill_embedder.student import same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Source, Teacher
 from ragdistill_embedder.texts import Role, TrainText, training_texts
-from ragdistill_embedder.weighing import choose_weights, parse_weights
+from ragdistill_embedder.weighing import choose_weights, parse_weights, read_weights
 
 
 class Setup:
     """Models, data and stored signals of one run."""
 
-    def __init__(self, config: EmbedderConfig) -> None:
-        self.config = config
+    def __init__(self, config: EmbedderConfig, folder: Path) -> None:
+        """``folder``: of the run."""
+        self.config, self.folder = config, folder
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
         """The teachers, each asked by itself."""
         config, names = self.config, named(self.config.teacher)
-        if config.teacher_url is not None and not any(name.startswith(PREFIX) for name in names):
+        served = [name for name in names if name.startswith(PREFIX)]
+        if config.teacher_url is not None and not served:
             raise UserError(
                 f"the teacher {config.teacher!r} is not behind an endpoint",
                 where="--teacher-url",
                 mend=f"leave it out, or give --teacher {PREFIX}NAME",
             )
-        if config.ray is not None and all(name.startswith(PREFIX) for name in names):
+        if len(served) > 1 and (config.teacher_price, config.teacher_budget) != (None, None):
+            raise UserError(
+                f"is of one endpoint, and there are {len(served)}",
+                where="--teacher-budget" if config.teacher_budget else "--teacher-price",
+                mend="leave it out, or collect from one after the other (--stages collect)",
+            )
+        if config.ray is not None and len(served) == len(names):
             raise UserError(
                 f"the teacher {config.teacher!r} runs behind its endpoint",
                 where="--ray",
@@ -75,11 +84,11 @@ class Setup:
 
     @cached_property
     def weights(self) -> tuple[float, ...]:
-        """How much each teacher counts. To be chosen, they need what is stored of the training text."""
+        """How much each teacher counts, as given, or as chosen once for this run."""
         if len(self.sources) == 1:
             return (1.0,)
         given = parse_weights(self.config.teacher_weights, len(self.sources))
-        return given or choose_weights(self)
+        return given or read_weights(self) or choose_weights(self)
 
     @property
     def static(self) -> bool:
@@ -90,11 +99,13 @@ class Setup:
     def base(self) -> ResolvedModel:
         """The files of the model that the student is made of."""
         config = self.config
-        named = None if self.static else config.student
-        base = resolve(named, kind="embedder") if named else self.teacher.model
+        other = None if self.static else config.student
+        base = resolve(other, kind="embedder") if other else self.teacher.model
         if base is None:
             raise UserError(
-                "the teacher has no layers here that a student could be made of",
+                "the teacher has no layers here that a student could be made of"
+                if len(self.sources) == 1
+                else "is made of one teacher's layers or words, and there are several",
                 where="--student",
                 mend="name a model, as --student MiniLM",
             )

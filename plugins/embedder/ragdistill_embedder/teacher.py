@@ -16,6 +16,9 @@ Batch = tuple[list[int], Answer, int]
 many tokens they were."""
 
 
+Asked = tuple[Encoder, Prompts]
+"""A model that runs here, and what goes before its texts."""
+
 AT_ONCE = 4096
 """Texts that are tokenised and sorted by length at a time: enough that batches pad little, and few
 enough that memory does not grow with the corpus."""
@@ -41,7 +44,7 @@ class Teacher(Protocol):
         """It itself, loaded, if it is one model that runs here."""
 
     @property
-    def encoders(self) -> tuple[Encoder, ...]:
+    def asked(self) -> tuple[Asked, ...]:
         """All that has to run for a vector of it; none where not all of it runs here."""
 
     @property
@@ -145,9 +148,9 @@ class LocalTeacher:
         return load_encoder(self.model.path, self._device, max_length=self._asked_length)
 
     @property
-    def encoders(self) -> tuple[Encoder, ...]:
+    def asked(self) -> tuple[Asked, ...]:
         """See ``Teacher``."""
-        return (self.encoder,)
+        return ((self.encoder, self.prompts),)
 
     @property
     def reader(self) -> Encoder:
@@ -202,7 +205,7 @@ class LocalTeacher:
         for places, answer in self.encoder.batches(rows, prompt, window=window):
             yield places, answer, sum(len(rows[place]) for place in places)
 
-    def seconds_per_token(self, texts: Sequence[str]) -> float:
+    def seconds_per_token(self, texts: Sequence[str]) -> float | None:
         """See ``Teacher``."""
         rows = self.encoder.tokenise(texts)
         started = time.perf_counter()

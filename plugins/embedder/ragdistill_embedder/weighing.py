@@ -1,21 +1,22 @@
-"""How much each of several teachers counts, chosen on text that trains nothing.
+"""How much each of several teachers counts, chosen on text that nothing is measured with.
 
-Where training queries are judged, those are asked; else held-out titles and spans of documents. The
-weights are those under which the right document is most likely among the others, by a softmax over
-the weighted sum of the teachers' cosines: McFadden's conditional logit (1974), which is convex, so
-there is one best answer and no grid.
+Where training queries are judged, those are asked; else titles and spans of documents that training
+leaves out. The
+weights are those under which the right document is likeliest among the others
+(:mod:`ragdistill.metrics.mixing`).
 """
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
 
 from ragdistill.data.sampling import sample
 from ragdistill.errors import UserError
+from ragdistill.files import atomic_path
+from ragdistill.metrics.mixing import Matrix, fit_factors
 from ragdistill_embedder.lesson import in_order
 from ragdistill_embedder.texts import pieces
 
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
 _JUDGED = 50
 """Judged training queries from which on they say more than pieces of documents do."""
 _QUERIES, _DOCUMENTS = 512, 4096
-_SHARPEST = 200.0
-"""Bound of a cosine's factor (1 / temperature): past it a softmax over cosines is a maximum."""
+_KEPT = "teacher_weights.json"
+"""Where a run keeps the weights that it has chosen: all later stages measure by them."""
 _WHERE = "--teacher-weights"
-Matrix = NDArray[np.float64]
 
 
 def parse_weights(text: str | None, teachers: int) -> tuple[float, ...] | None:
@@ -73,43 +73,54 @@ def choose_weights(setup: "Setup") -> tuple[float, ...]:
     return fit_weights(np.stack(cosines).astype(np.float64), relevant)
 
 
+def kept_weights(setup: "Setup") -> tuple[str, ...]:
+    """The file in which a run of several teachers keeps their weights."""
+    return (_KEPT,) if len(setup.sources) > 1 else ()
+
+
+def keep_weights(setup: "Setup") -> None:
+    """Write the weights down, if there are several teachers."""
+    for name in kept_weights(setup):
+        with atomic_path(setup.folder / name) as path:
+            path.write_text(json.dumps(setup.weights), encoding="utf-8")
+
+
+def read_weights(setup: "Setup") -> tuple[float, ...] | None:
+    """The weights that the run has chosen; None before that."""
+    path = setup.folder / _KEPT
+    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
 def fit_weights(cosines: Matrix, relevant: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Weights, none negative, that sum to 1, under which ``relevant`` documents are most likely.
+    """Weights, none negative, that sum to 1, under which ``relevant`` documents are likeliest.
 
     Args:
         cosines: of each teacher between queries and documents, ``[k, q, n]``.
         relevant: the documents that a query is to find, ``[q, n]``; at least one each.
     """
-    share = relevant / relevant.sum(axis=1, keepdims=True)
-    wanted = np.einsum("kqn,qn->k", cosines, share) / len(relevant)
-
-    def loss(factors: Matrix) -> tuple[float, Matrix]:
-        logits = np.tensordot(factors, cosines, axes=1)
-        expected = np.einsum("kqn,qn->k", cosines, softmax(logits, axis=1)) / len(relevant)
-        return float(logsumexp(logits, axis=1).mean() - factors @ wanted), expected - wanted
-
-    count = len(cosines)
-    start = np.full(count, 20.0 / count)
-    found = minimize(loss, start, jac=True, bounds=[(0.0, _SHARPEST)] * count, method="L-BFGS-B")
-    total = float(found.x.sum())
+    factors = fit_factors(cosines, relevant)
+    total = float(factors.sum())
     if total == 0:  # no teacher finds anything: none is better than another
-        return (1 / count,) * count
-    return tuple(float(factor) / total for factor in found.x)
+        return (1 / len(cosines),) * len(cosines)
+    return tuple(float(factor) / total for factor in factors)
 
 
 def _questions(setup: "Setup") -> tuple[list[str], list[tuple[str, int]]]:
-    """Documents, and pairs of a query's text and the place of a document it is to find."""
+    """Documents, and pairs of a query's text and the place of a document it is to find: first the
+    queries are drawn, then documents beside those that they are to find."""
     seed = setup.config.seed
     asked = {item.text for item in setup.wanted() if item.role == "passage"}
-    contents = dict.fromkeys(document.content for document in setup.collection.documents)
-    documents = sample([text for text in contents if text in asked], _DOCUMENTS, seed, key=str)
-    places = {text: place for place, text in enumerate(documents)}
-    judged = [(query, places[text]) for query, text in _judged(setup) if text in places]
-    pairs = judged
-    if len({query for query, _ in judged}) < _JUDGED:
-        pairs = [(query, places[text]) for query, text in _pieces(setup) if text in places]
+    pairs = list(dict.fromkeys(pair for pair in _judged(setup) if pair[1] in asked))
+    if len({query for query, _ in pairs}) < _JUDGED:
+        pairs = list(dict.fromkeys(pair for pair in _pieces(setup) if pair[1] in asked))
     drawn = set(sample(list(dict.fromkeys(q for q, _ in pairs)), _QUERIES, seed, key=str))
-    return documents, [pair for pair in pairs if pair[0] in drawn]
+    pairs = [pair for pair in pairs if pair[0] in drawn]
+    right = dict.fromkeys(text for _, text in pairs)
+    told = dict.fromkeys(document.content for document in setup.collection.documents)
+    others = [text for text in told if text in asked and text not in right]
+    documents = [*right, *sample(others, max(0, _DOCUMENTS - len(right)), seed, key=str)]
+    places = {text: place for place, text in enumerate(documents)}
+    return documents, [(query, places[text]) for query, text in pairs]
 
 
 def _judged(setup: "Setup") -> Iterator[tuple[str, str]]:

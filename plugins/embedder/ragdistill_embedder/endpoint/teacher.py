@@ -33,7 +33,7 @@ class EndpointTeacher:
 
     model = None
     encoder = None
-    encoders = ()
+    asked = ()
     at_once = AT_ONCE
 
     def __init__(self, config: EmbedderConfig, base: Callable[[], ResolvedModel]) -> None:
