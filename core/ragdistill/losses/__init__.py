@@ -8,7 +8,7 @@ couples the texts of a batch and is therefore defined on whole batches only.
 from ragdistill.losses.contrastive import info_nce
 from ragdistill.losses.matryoshka import over_prefixes
 from ragdistill.losses.regression import cosine_regression, mse_regression
-from ragdistill.losses.scores import listwise_kl, margin_mse
+from ragdistill.losses.scores import listwise_kl, margin_hinge, margin_mse, ranknet, score_mse
 from ragdistill.losses.similarity import similarity_kl
 from ragdistill.losses.states import state_regression, window_means
 
@@ -16,9 +16,12 @@ __all__ = [
     "cosine_regression",
     "info_nce",
     "listwise_kl",
+    "margin_hinge",
     "margin_mse",
     "mse_regression",
     "over_prefixes",
+    "ranknet",
+    "score_mse",
     "similarity_kl",
     "state_regression",
     "window_means",

@@ -20,11 +20,7 @@ def margin_mse(student: Tensor, teacher: Tensor, usable: Tensor | None = None) -
     """
     _check(student, teacher)
     margins = [scores[:, :1] - scores[:, 1:] for scores in (student, teacher.detach())]
-    squares = (margins[0] - margins[1]).square()
-    if usable is None:
-        return squares.mean()
-    weights = usable.to(squares.dtype)
-    return (weights * squares).sum() / weights.sum().clamp(min=1)
+    return _mean((margins[0] - margins[1]).square(), usable)
 
 
 def listwise_kl(
@@ -51,6 +47,60 @@ def listwise_kl(
         rows.append(functional.log_softmax(wide, dim=-1))
     loss = functional.kl_div(rows[0], rows[1], log_target=True, reduction="batchmean")
     return temperature**2 * loss
+
+
+def margin_hinge(
+    student: Tensor, teacher: Tensor, margin: float = 0.3, usable: Tensor | None = None
+) -> Tensor:
+    """Mean of ``relu((t_0 - t_j) - (s_0 - s_j) + margin)`` over the others: the student has to set the
+    first candidate apart at least as far as the teacher does, and by ``margin`` more.
+
+    Args:
+        student: scores ``[b, 1 + n]``, the positive first; on the teacher's scale.
+        teacher: the teacher's of the same, ``[b, 1 + n]``; no gradient flows into them.
+        margin: at least 0; with it a student that agrees with its teacher has this loss.
+        usable: which of the others count, ``[b, n]``; None for all.
+
+    Returns:
+        Scalar >= 0; 0 where the student's margins exceed the teacher's by ``margin`` or more.
+    """
+    _check(student, teacher)
+    theirs, mine = (scores[:, :1] - scores[:, 1:] for scores in (teacher.detach(), student))
+    return _mean(functional.relu(theirs - mine + margin), usable)
+
+
+def ranknet(student: Tensor, teacher: Tensor, usable: Tensor | None = None) -> Tensor:
+    """Mean of ``log(1 + exp(s_j - s_i))`` over the pairs of a list of which the teacher prefers i:
+    only its order counts. Burges et al., "Learning to Rank using Gradient Descent", 2005.
+
+    Args:
+        student: scores ``[b, n]``, on any scale.
+        teacher: the teacher's of the same, ``[b, n]``; pairs that it scores alike do not count.
+        usable: which candidates count, ``[b, n]``; None for all.
+
+    Returns:
+        Scalar > 0, or 0 where no pair counts.
+    """
+    _check(student, teacher)
+    preferred = teacher.detach().unsqueeze(2) > teacher.detach().unsqueeze(1)
+    if usable is not None:
+        preferred = preferred & usable.unsqueeze(2) & usable.unsqueeze(1)
+    return _mean(functional.softplus(student.unsqueeze(1) - student.unsqueeze(2)), preferred)
+
+
+def score_mse(student: Tensor, teacher: Tensor, usable: Tensor | None = None) -> Tensor:
+    """Mean squared difference of the scores themselves, ``[b, n]`` each, on one scale; ``usable`` says
+    which count. Returns a scalar."""
+    _check(student, teacher)
+    return _mean((student - teacher.detach()).square(), usable)
+
+
+def _mean(values: Tensor, usable: Tensor | None) -> Tensor:
+    """The mean of the values that count; 0 where none does."""
+    if usable is None:
+        return values.mean()
+    weights = usable.to(values.dtype)
+    return (weights * values).sum() / weights.sum().clamp(min=1)
 
 
 def _check(student: Tensor, teacher: Tensor) -> None:

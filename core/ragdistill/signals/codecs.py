@@ -1,4 +1,4 @@
-"""How one kind of teacher signal lies in Arrow columns. The seam for scores, logits and text."""
+"""How one kind of teacher signal lies in Arrow columns. The seam for logits and text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,6 +154,54 @@ class WindowCodec:
         return out
 
 
+@dataclass(frozen=True)
+class ScoreCodec:
+    """One score a pair of query and document: [n], float32. Scores are few bytes, and small
+    differences of log-likelihoods count, so they are never kept in half precision."""
+
+    name: str = "score"
+    record_bytes: int = 4
+
+    @classmethod
+    def of(cls, fingerprint: Fingerprint) -> "ScoreCodec":
+        """The codec of a fingerprint of kind ``score``.
+
+        Raises:
+            UserError: another type than float32 is asked for.
+        """
+        if fingerprint.dtype != "float32":
+            raise UserError(f"scores cannot be stored as {fingerprint.dtype!r}", mend="use float32")
+        return cls()
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """``score``: float32."""
+        return [pa.field("score", pa.float32(), nullable=False)]
+
+    def encode(self, values: Values) -> list[pa.Array]:
+        """Arrow form of scores [n].
+
+        Raises:
+            UserError: another shape, NaN or infinity.
+        """
+        scores = np.asarray(values, dtype=np.float32)
+        if scores.ndim != 1:
+            raise UserError(
+                f"the teacher returned scores of shape {list(scores.shape)} where [pairs] was announced"
+            )
+        _refuse_non_finite(scores[:, None], "pairs")
+        return [pa.array(scores)]
+
+    def empty(self, count: int) -> Values:
+        """Uninitialised float32 [count]."""
+        return np.empty(count, dtype=np.float32)
+
+    def decode(self, batch: pa.RecordBatch, rows: Values) -> Values:
+        """Scores [len(rows)]."""
+        scores: Values = batch.column("score").to_numpy(zero_copy_only=True)[rows]
+        return scores
+
+
 def _dimensions(fingerprint: Fingerprint) -> int:
     """The dimensions of what is stored, if that can be stored at all."""
     if fingerprint.dtype not in ("float16", "float32"):
@@ -195,6 +243,7 @@ def _refuse_non_finite(vectors: Values, what: str = "texts") -> None:
 CODECS: Mapping[str, Callable[[Fingerprint], Codec]] = {
     "vector": VectorCodec.of,
     "windows": WindowCodec.of,
+    "score": ScoreCodec.of,
 }
 """Kind of signal to the codec for a fingerprint of that kind."""
 

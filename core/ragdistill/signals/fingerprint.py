@@ -25,6 +25,12 @@ def text_key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 
+def pair_key(query: str, document: str) -> bytes:
+    """The key of a query with a document, as :func:`text_key` makes keys: of both, and of where the one
+    ends."""
+    return text_key(f"{len(query)} {query}{document}")
+
+
 @dataclass(frozen=True)
 class Fingerprint:
     """Everything that changes what a teacher says about a text, and nothing else.
@@ -34,7 +40,7 @@ class Fingerprint:
     """
 
     kind: str
-    """What is stored: ``vector`` or ``windows``. It chooses the codec."""
+    """What is stored: ``vector``, ``windows`` or ``score``. It chooses the codec."""
     weights: str
     """Digest of the teacher's weights and of the configuration that changes its function."""
     tokenizer: str

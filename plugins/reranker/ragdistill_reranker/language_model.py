@@ -1,0 +1,209 @@
+"""Language models as rerankers: how likely is the query behind the document, or a yes.
+
+Query likelihood is that of Sachan et al. (UPR, arXiv:2204.07496): the mean log-probability of the query's
+tokens after the passage and a request for a question. Yes or no is the log-odds of the two words, as
+Qwen3-Reranker is read. In both the document comes first, so that it is read once for all its queries.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ragdistill.errors import UserError
+from ragdistill.models.resolve import ResolvedModel
+from ragdistill.signals.fingerprint import Fingerprint
+from ragdistill_reranker.packing import Group, Row, pack
+
+Reading = Literal["likelihood", "yes-no"]
+Pair = tuple[str, str]
+"""A query and a document."""
+Scores = NDArray[np.float32]
+
+_DOCUMENT, _QUERY = "\x00document\x00", "\x00query\x00"
+_ASKED = {
+    "likelihood": f"Passage: {_DOCUMENT}\n\nPlease write a question based on this passage.",
+    "yes-no": f"Document: {_DOCUMENT}\n\nQuery: {_QUERY}\n\nDoes the document answer the query? Answer"
+    " yes or no.",
+}
+ROW_TOKENS = {"cpu": 1024, "cuda": 8192, "mps": 2048}
+"""Tokens of a forward pass, by device."""
+DOCUMENT_TOKENS, QUERY_TOKENS = 384, 64
+"""Tokens after which a document and a query are cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """What stands before the document, between it and the query, and behind the query."""
+
+    head: list[int]
+    middle: list[int]
+    tail: list[int]
+
+
+class LanguageModel:
+    """A causal language model that scores pairs."""
+
+    def __init__(self, model: ResolvedModel, device: str, reading: Reading = "likelihood") -> None:
+        self.model, self._device, self.reading = model, device, reading
+
+    @property
+    def scale(self) -> str:
+        """What its scores are."""
+        return "log-likelihood" if self.reading == "likelihood" else "log-odds"
+
+    @property
+    def digest(self) -> str:
+        """Digest of its weights."""
+        return self.model.weights_digest
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        return load(self.model, self._device)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return self._loaded[1]
+
+    @cached_property
+    def _template(self) -> _Template:
+        """The request as token ids, as a chat where the model has a template for that."""
+        text = _ASKED[self.reading]
+        if self.tokenizer.chat_template:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+        else:
+            opening = self.tokenizer.bos_token_id
+            begins = opening is not None and self.tokenizer("")["input_ids"][:1] == [opening]
+            text = (self.tokenizer.bos_token if begins else "") + text + "\n"
+        head, rest = text.split(_DOCUMENT)
+        middle, _, tail = rest.partition(_QUERY)
+        return _Template(*(self._ids(part) for part in (head, middle, tail)))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @cached_property
+    def _words(self) -> tuple[int, int]:
+        """The tokens of yes and no.
+
+        Raises:
+            UserError: they begin alike.
+        """
+        yes, no = (self._ids(word)[0] for word in ("yes", "no"))
+        if yes == no:
+            raise UserError(
+                "has no tokens that tell yes from no",
+                where=self.model.path,
+                mend="score by likelihood",
+            )
+        return yes, no
+
+    def fingerprint(self) -> Fingerprint:
+        """What identifies its scores: its content, and what it is asked."""
+        return Fingerprint(
+            kind="score",
+            weights=self.digest,
+            tokenizer=self.model.tokenizer_digest,
+            prompt=_ASKED[self.reading],
+            dtype="float32",
+            parameters={
+                "reading": self.reading,
+                "chat": bool(self.tokenizer.chat_template),
+                "document_tokens": DOCUMENT_TOKENS,
+                "query_tokens": QUERY_TOKENS,
+            },
+        )
+
+    def groups(self, pairs: Sequence[Pair]) -> list[Group]:
+        """``pairs`` by document, as token ids."""
+        template, asked = self._template, {query: self._ids(query) for query, _ in pairs}
+        by_document: dict[str, list[tuple[int, list[int]]]] = {}
+        for place, (query, document) in enumerate(pairs):
+            ids = [*template.middle, *asked[query][:QUERY_TOKENS], *template.tail]
+            if self.reading == "likelihood":
+                ids = asked[query][:QUERY_TOKENS]
+            by_document.setdefault(document, []).append((place, ids))
+        behind = template.middle if self.reading == "likelihood" else []
+        return [
+            Group([*template.head, *self._ids(document)[:DOCUMENT_TOKENS], *behind], asked_for)
+            for document, asked_for in by_document.items()
+        ]
+
+    def answers(self, pairs: Sequence[Pair]) -> Iterator[tuple[list[int], Scores, int]]:
+        """Places in ``pairs``, their scores, and the tokens that were read for them, row by row.
+
+        Raises:
+            UserError: a query has no token.
+        """
+        groups = self.groups(pairs)
+        for group in groups:
+            for place, tokens in group.continuations:
+                if not tokens:
+                    raise UserError(f"the query {pairs[place][0]!r} has no token to be scored")
+        for row in pack(groups, ROW_TOKENS[self._device]):
+            yield [span.place for span in row.spans], self._read(row), len(row.tokens)
+
+    @torch.inference_mode()
+    def _read(self, row: Row) -> Scores:
+        """The scores of a row's spans, ``[s]``."""
+        network, device = self._loaded[0], self._device
+        wanted = [
+            span.before if self.reading == "likelihood" else [span.end - 1] for span in row.spans
+        ]
+        kept = sorted({place for places in wanted for place in places})
+        logits = (
+            network(
+                input_ids=torch.tensor([row.tokens], device=device),
+                position_ids=torch.tensor([row.positions], device=device),
+                attention_mask=row.mask().to(device),
+                use_cache=False,
+                logits_to_keep=torch.tensor(kept, device=device),
+            )
+            .logits[0]
+            .float()
+        )
+        at = {place: number for number, place in enumerate(kept)}
+        rows = torch.tensor([at[place] for places in wanted for place in places], device=device)
+        if self.reading == "yes-no":
+            yes, no = self._words
+            return np.asarray((logits[rows, yes] - logits[rows, no]).cpu(), dtype=np.float32)
+        said = [token for span in row.spans for token in row.tokens[span.start : span.end]]
+        losses = functional.cross_entropy(
+            logits[rows], torch.tensor(said, device=device), reduction="none"
+        )
+        ends = np.cumsum([len(places) for places in wanted])[:-1]
+        parts = np.split(losses.cpu().numpy(), ends)
+        return np.array([-part.mean() for part in parts], dtype=np.float32)
+
+
+def load(model: ResolvedModel, device: str) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer; GGUF weights are brought back to float32.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    path = model.path
+    named = {"gguf_file": path.name} if path.is_file() else {}
+    folder = str(path.parent if path.is_file() else path)
+    dtype = torch.float32 if device == "cpu" else "auto"
+    safely = {"local_files_only": True, "trust_remote_code": False, **named}
+    try:
+        network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **safely)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
+    except Exception as error:  # whatever a stranger's folder makes the libraries raise
+        raise UserError(
+            f"does not load as a causal language model: {error}",
+            where=path,
+            mend="check that its files belong together, or choose another model",
+        ) from error
+    return network.to(device).eval(), tokenizer

@@ -1,0 +1,77 @@
+"""Scores of pairs of a query and a document, kept in the signal store by their content."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ragdistill.progress import track
+from ragdistill.signals.fingerprint import Fingerprint, pair_key
+from ragdistill.signals.store import Space
+from ragdistill_reranker.language_model import Pair, Scores
+
+AT_ONCE = 8192
+"""Pairs that are sorted by document at a time: enough that a document is read for many queries at
+once, and few enough that memory does not grow with the candidates."""
+
+
+class Scorer(Protocol):
+    """Says how well documents answer queries. What it said is stored under its fingerprint."""
+
+    @property
+    def scale(self) -> str:
+        """What its scores are: logit, probability, log-odds, log-likelihood or cosine."""
+
+    @property
+    def digest(self) -> str:
+        """What a run folder is held to."""
+
+    def fingerprint(self) -> Fingerprint:
+        """What identifies its scores."""
+
+    def answers(self, pairs: Sequence[Pair]) -> Iterator[tuple[list[int], Scores, int]]:
+        """Places in ``pairs``, their scores and the tokens read for them, batch by batch, as soon as
+        each is scored.
+
+        Raises:
+            UserError: it does not answer, or must not be asked for more.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the teacher was asked in this start."""
+
+    pairs: int
+    tokens: int
+
+
+def collect(scorer: Scorer, pairs: Sequence[Pair], space: Space) -> Collected:
+    """Have every pair scored that is not stored yet, each once; a batch is stored as soon as it is
+    scored, so that a killed collection loses at most the batch that the teacher was working on.
+
+    Raises:
+        UserError: the teacher does not answer, or returned NaN or infinity; the store cannot be
+            written.
+    """
+    wanted = sorted(dict.fromkeys(pairs), key=lambda pair: (pair[1], pair[0]))
+    asked = tokens = 0
+    with track("teacher", len(wanted)) as advance, space.writer() as writer:
+        for start in range(0, len(wanted), AT_ONCE):
+            window = wanted[start : start + AT_ONCE]
+            keys = [pair_key(*pair) for pair in window]
+            missing = space.missing(keys)
+            advance(len(window) - len(missing), 0)
+            asked += len(missing)
+            for places, scores, count in scorer.answers([window[place] for place in missing]):
+                writer.append([keys[missing[place]] for place in places], scores)
+                tokens += count
+                advance(len(places), count)
+    return Collected(asked, tokens)
+
+
+def stored(space: Space, pairs: Sequence[Pair]) -> Scores:
+    """The scores of ``pairs``, float32 ``[n]``."""
+    scores: Scores = space.get([pair_key(*pair) for pair in pairs])
+    return np.asarray(scores, dtype=np.float32)
