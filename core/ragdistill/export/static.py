@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from ragdistill.errors import UserError
 from ragdistill.export.folder import EmbedderRecord, atomic_folder, read_record
 from ragdistill.export.runtime import OnnxEmbedder, Vectors, load_tokenizer
+from ragdistill.export.words import WordIds
 from ragdistill.files import write_json
 
 TABLE, _KEY = "model.safetensors", "embeddings"
@@ -70,7 +71,7 @@ class StaticEmbedder:
             UserError: it is not a whole export.
         """
         self.record: EmbedderRecord = read_record(folder)
-        self._tokenizer = load_tokenizer(folder, self.record)
+        self._ids = WordIds(load_tokenizer(folder, self.record), self.record.max_seq_length)
         try:
             self._table = load_file(str(folder / TABLE))[_KEY].astype(np.float32)
         except (OSError, SafetensorError, KeyError) as error:
@@ -83,10 +84,9 @@ class StaticEmbedder:
         token. ``normalize`` is there for the sake of other runtimes."""
         prompted = [prompt + text for text in texts] if prompt else list(texts)
         vectors = np.zeros((len(prompted), self.record.dimensions), dtype=np.float32)
-        found = self._tokenizer.encode_batch_fast(prompted, add_special_tokens=False)
-        for row, encoding in enumerate(found):
-            if encoding.ids:
-                vectors[row] = self._table[encoding.ids].mean(axis=0)
+        for row, ids in enumerate(self._ids(prompted)):
+            if ids:  # their sum does: the length is taken away
+                np.add.reduce(self._table[ids], axis=0, out=vectors[row])
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
         return vectors
 
