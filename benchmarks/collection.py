@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import in_turns, pydocs_documents, told
+from ragdistill.data.training_texts import Role, TrainText
 from ragdistill.models.resolve import resolve
 from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import SignalStore
 from ragdistill_embedder.collecting import Wish, collect, open_spaces
 from ragdistill_embedder.teacher import LocalTeacher
-from ragdistill_embedder.texts import Role, TrainText
 
 
 def main(documents: int = 1000, rounds: int = 5) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ragdistill.data.pydocs import load
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import TrainText, training_texts
+from ragdistill.encoder import Encoder, load_encoder
 from ragdistill.models.resolve import resolve
-from ragdistill_embedder.encoder import Encoder, load_encoder
-from ragdistill_embedder.texts import TrainText, training_texts
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -14,7 +14,7 @@ import torch
 from benchmarks.common import minilm, pydocs_documents
 from ragdistill.losses import info_nce
 from ragdistill.training.gradcache import cached_loss
-from ragdistill_embedder.encoder import Encoder, Prompts
+from ragdistill.encoder import Encoder, Prompts
 from ragdistill_embedder.student import freeze_words, make_student, without_dropout
 
 torch.set_num_threads(1)

@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.tiny_models import save_tiny
 
 from ragdistill.cli import main as command
+from ragdistill.encoder import Encoder, Rows
 from ragdistill.signals.store import Writer
-from ragdistill_embedder.encoder import Encoder, Rows
 
 
 def main(kills: int = 10, seed: int = 0) -> None:

@@ -15,14 +15,14 @@ from sentence_transformers.sentence_transformer.losses import MSELoss
 from transformers import PrinterCallback
 
 from benchmarks.common import in_turns, minilm, pydocs_documents, pydocs_texts, told
+from ragdistill.data.training_texts import TrainText
+from ragdistill.encoder import Encoder, Prompts
 from ragdistill_embedder import training
 from ragdistill_embedder.config import EmbedderConfig
-from ragdistill_embedder.encoder import Encoder, Prompts
 from ragdistill_embedder.lesson import Recipe, make_lesson, tokenised
 from ragdistill_embedder.methods import States
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.student import make_student
-from ragdistill_embedder.texts import TrainText
 
 
 def main(count: int = 500, rounds: int = 3) -> None:

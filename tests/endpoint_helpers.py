@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ragdistill_embedder.encoder import Encoder, load_encoder
+from ragdistill.encoder import Encoder, load_encoder
 
 MODEL = "tiny"
 Fault = Callable[[int], str | None]

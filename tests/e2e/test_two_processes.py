@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ragdistill.encoder import load_encoder
 from ragdistill.files import sha256_file
 from ragdistill.signals.store import SignalStore
-from ragdistill_embedder.encoder import load_encoder
 from tiny_models import save_searched, save_tiny, texts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

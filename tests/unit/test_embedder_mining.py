@@ -17,17 +17,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from ragdistill.cli import main
+from ragdistill.data.training_texts import TrainText
+from ragdistill.encoder import encoder_of
 from ragdistill.losses import cosine_regression, info_nce, listwise_kl, margin_mse
 from ragdistill.models.resolve import resolve
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore
 from ragdistill_embedder.collecting import Wish, collect, open_spaces
 from ragdistill_embedder.contrastive import MinedLoss, mine, stacked
-from ragdistill_embedder.encoder import encoder_of
 from ragdistill_embedder.lesson import Recipe
 from ragdistill_embedder.mining import NONE, hard_negatives, suspicious_positives
 from ragdistill_embedder.teacher import LocalTeacher
-from ragdistill_embedder.texts import TrainText
 from tiny_models import save_searched, save_tiny, texts
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ragdistill.data.collection import Collection, Document, Query
+from ragdistill.data.training_texts import as_question, is_english, sentences, spans, training_texts
+from ragdistill.encoder import BATCH_TOKENS, Encoder, Prompts, load_encoder
 from ragdistill.errors import UserError
 from ragdistill_embedder import training
-from ragdistill_embedder.encoder import BATCH_TOKENS, Encoder, Prompts, load_encoder
 from ragdistill_embedder.student import (
     freeze_words,
     layers_of,
@@ -19,7 +20,6 @@ from ragdistill_embedder.student import (
     projection,
     without_dropout,
 )
-from ragdistill_embedder.texts import as_question, is_english, sentences, spans, training_texts
 from tiny_models import save_tiny, texts
 
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from ragdistill.cli import main
+from ragdistill.encoder import Encoder, load_encoder
 from ragdistill.files import sha256_file
 from ragdistill_embedder import training
-from ragdistill_embedder.encoder import Encoder, load_encoder
 from tiny_models import save_searched, save_tiny, texts
 
 
@@ -222,7 +222,7 @@ def test_signals_that_were_damaged_are_collected_again_before_training(
 
 def test_a_bound_on_texts_leaves_documents_and_queries(data: Path) -> None:
     from ragdistill.data.loading import load
-    from ragdistill_embedder.texts import training_texts
+    from ragdistill.data.training_texts import training_texts
 
     drawn = training_texts(load(str(data)), limit=20, seed=0)
     documents = {document.content for document in load(str(data)).documents}

@@ -12,13 +12,13 @@ from sentence_transformers import SentenceTransformer
 
 from ragdistill.cli import main
 from ragdistill.data.collection import Collection, Document
+from ragdistill.data.training_texts import training_texts
+from ragdistill.encoder import StaticEncoder, load_encoder
 from ragdistill.export import faiss_index
 from ragdistill.export.static import load_embedder
 from ragdistill.metrics import trec
 from ragdistill.models.digest import digests
-from ragdistill_embedder.encoder import StaticEncoder, load_encoder
 from ragdistill_embedder.static import make_static
-from ragdistill_embedder.texts import training_texts
 from tiny_models import save_searched, save_tiny, texts
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ragdistill.data.collection import Collection, Document, Query
+from ragdistill.data.training_texts import training_texts
 from ragdistill.metrics.mixing import fit_factors
 from ragdistill.metrics.retrieval import Vectors
-from ragdistill_embedder.texts import training_texts
 from ragdistill_embedder.weighing import choose_weights
 
 

@@ -14,8 +14,8 @@ from ragdistill.models.resolve import resolve
 from ragdistill_reranker import language_model
 from ragdistill_reranker.language_model import LanguageModel, Pair, Reading
 from ragdistill_reranker.packing import Group, pack
-from tiny_language_models import save_language_model
 from tiny_models import texts
+from tiny_scorers import save_language_model
 
 PAIRS: list[Pair] = [
     (query, document)

@@ -1,4 +1,4 @@
-"""The unlabelled text that an embedder learns from.
+"""The unlabelled text that students learn from.
 
 A student has to place two kinds of text as its teacher does: documents, and the short things
 people type. Pieces of the documents stand in for the latter: titles, sentences, and short spans of

@@ -7,6 +7,7 @@ couples the texts of a batch and is therefore defined on whole batches only.
 
 from ragdistill.losses.contrastive import info_nce
 from ragdistill.losses.matryoshka import over_prefixes
+from ragdistill.losses.maxsim import maxsim
 from ragdistill.losses.regression import cosine_regression, mse_regression
 from ragdistill.losses.scores import listwise_kl, margin_hinge, margin_mse, ranknet, score_mse
 from ragdistill.losses.similarity import similarity_kl
@@ -18,6 +19,7 @@ __all__ = [
     "listwise_kl",
     "margin_hinge",
     "margin_mse",
+    "maxsim",
     "mse_regression",
     "over_prefixes",
     "ranknet",

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from ragdistill.data.training_texts import TrainText
+from ragdistill.encoder import Encoder
 from ragdistill.metrics.retrieval import quality, rank, write_rankings
 from ragdistill.metrics.trec import Rankings
-from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.exporting import TaskVectors
 from ragdistill_embedder.lesson import token_lengths
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.teacher_index import TeacherIndex
-from ragdistill_embedder.texts import TrainText
 
 BOTH = "student-both"
 """The name of the rankings in which the student also embedded the documents."""

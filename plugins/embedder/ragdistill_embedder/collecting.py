@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from ragdistill.data.training_texts import Role, TrainText
+from ragdistill.encoder import Answer, Prompts
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import SignalStore, Space, Writer
-from ragdistill_embedder.encoder import Answer, Prompts
 from ragdistill_embedder.teacher import Batch, Source
-from ragdistill_embedder.texts import Role, TrainText
 
 
 @dataclass(frozen=True, slots=True)

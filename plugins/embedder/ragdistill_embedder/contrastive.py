@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ragdistill.batching import token_budget_batches
+from ragdistill.data.training_texts import TrainText
 from ragdistill.losses import cosine_regression, info_nce, listwise_kl, margin_mse, over_prefixes
 from ragdistill.metrics.retrieval import Vectors
 from ragdistill.training.axes import Axes
 from ragdistill.training.gradcache import cached_loss
 from ragdistill_embedder.lesson import Recipe
 from ragdistill_embedder.mining import NONE, Places, hard_negatives
-from ragdistill_embedder.texts import TrainText
 
 Objective = Literal["contrastive", "listwise", "margin-mse"]
 CANDIDATES = "candidates"

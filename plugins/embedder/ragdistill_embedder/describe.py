@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragdistill.data.leakage import summary
+from ragdistill.encoder import Encoder
 from ragdistill.metrics import retrieval
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
-from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.mining import judged_suspiciously
 from ragdistill_embedder.student import parameters
 

@@ -9,7 +9,9 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from ragdistill import processes
+from ragdistill.data.training_texts import Role
 from ragdistill.distiller import Distiller, Plan, Section, Stage
+from ragdistill.encoder import Encoder, cut_at, encoder_of, load_encoder
 from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval, storage, suites
 from ragdistill.metrics.by_query import quality_by
@@ -37,7 +39,6 @@ from ragdistill_embedder.describe import (
     describe_teacher,
     rankings_of,
 )
-from ragdistill_embedder.encoder import Encoder, cut_at, encoder_of, load_encoder
 from ragdistill_embedder.lesson import (
     Recipe,
     in_order,
@@ -49,7 +50,6 @@ from ragdistill_embedder.lesson import (
 from ragdistill_embedder.planning import make_plan
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.teacher_index import TeacherIndex, digest, teacher_index
-from ragdistill_embedder.texts import Role
 from ragdistill_embedder.weighing import keep_weights, kept_weights
 
 if TYPE_CHECKING:

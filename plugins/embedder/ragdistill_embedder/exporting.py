@@ -14,6 +14,8 @@ from safetensors.numpy import load_file, save_file
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import Role
+from ragdistill.encoder import Encoder, is_static, is_table
 from ragdistill.export.gates import FP32, INT8, GateResult, Limits, check, with_fallback
 from ragdistill.export.int8 import ladder
 from ragdistill.export.onnx import export_embedder
@@ -28,11 +30,9 @@ from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill_embedder.collecting import by_role
 from ragdistill_embedder.config import STATIC
-from ragdistill_embedder.encoder import Encoder, is_static, is_table
 from ragdistill_embedder.indexing import export_index
 from ragdistill_embedder.teacher import Asked, Teacher
 from ragdistill_embedder.teacher_index import TeacherIndex
-from ragdistill_embedder.texts import Role
 
 SPEED_TEXTS = 128
 """Documents that speed is measured on."""

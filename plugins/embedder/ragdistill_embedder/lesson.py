@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import Role, TrainText
+from ragdistill.encoder import Encoder, Rows
 from ragdistill.training import trackers
 from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
 from ragdistill_embedder.config import EmbedderConfig
-from ragdistill_embedder.encoder import Encoder, Rows
-from ragdistill_embedder.texts import Role, TrainText
 
 HELD_OUT = 0.05
 """Share of the training texts that only the held-out loss sees."""

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import TrainText
 from ragdistill.losses.contrastive import CEILING
 from ragdistill.metrics.retrieval import Vectors
-from ragdistill_embedder.texts import TrainText
 
 if TYPE_CHECKING:
     from ragdistill_embedder.setup import Setup

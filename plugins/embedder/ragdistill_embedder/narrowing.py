@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ragdistill.batching import token_budget_batches
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import Role, TrainText
+from ragdistill.encoder import BATCH_TOKENS, Encoder
 from ragdistill.errors import UserError
 from ragdistill.training.narrowing import (
     Kept,
@@ -25,11 +27,9 @@ from ragdistill.training.narrowing import (
     narrow,
 )
 from ragdistill_embedder.config import EmbedderConfig
-from ragdistill_embedder.encoder import BATCH_TOKENS, Encoder
 from ragdistill_embedder.lesson import tokenised
 from ragdistill_embedder.student import states_of, transformer_of
 from ragdistill_embedder.teacher import Teacher
-from ragdistill_embedder.texts import Role, TrainText
 
 SAMPLE = 256
 """Training texts on which it is measured what matters."""

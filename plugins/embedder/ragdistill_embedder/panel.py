@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ragdistill.encoder import Encoder, Prompts
 from ragdistill.errors import UserError
 from ragdistill.files import sha256_json
 from ragdistill.metrics.retrieval import Vectors
 from ragdistill.signals.codecs import Values
-from ragdistill_embedder.encoder import Encoder, Prompts
 from ragdistill_embedder.teacher import Asked, Source
 
 

@@ -15,6 +15,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import TrainText
 from ragdistill.errors import UserError
 from ragdistill.metrics.indexes import unit_prefix
 from ragdistill.metrics.ranking import search_ms
@@ -23,7 +24,6 @@ from ragdistill.metrics.trec import Rankings
 from ragdistill.training.axes import Axes, ranking_axes
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.student import append_map, orthogonal
-from ragdistill_embedder.texts import TrainText
 
 _TEXTS_FOR_AXES = 20_000
 _FLOAT_BYTES = 4

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ragdistill.encoder import Answer, pick_device
 from ragdistill.errors import UserError
 from ragdistill.models.resolve import ResolvedModel, resolve
-from ragdistill_embedder.encoder import Answer, pick_device
 from ragdistill_embedder.teacher import AT_ONCE, Batch, LocalTeacher
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from ragdistill.data import leakage
 from ragdistill.data.collection import Collection
 from ragdistill.data.loading import load
 from ragdistill.data.splits import choose
+from ragdistill.data.training_texts import Role, TrainText, training_texts
+from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval, suites
 from ragdistill.metrics.retrieval import Task, Vectors
@@ -21,13 +23,11 @@ from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, objective, together
 from ragdistill_embedder.config import STATIC, EmbedderConfig, named
-from ragdistill_embedder.encoder import load_encoder
 from ragdistill_embedder.endpoint.address import PREFIX
 from ragdistill_embedder.endpoint.teacher import EndpointTeacher
 from ragdistill_embedder.panel import Joined, Panel, Readable, unit
 from ragdistill_embedder.student import same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Source, Teacher
-from ragdistill_embedder.texts import Role, TrainText, training_texts
 from ragdistill_embedder.weighing import choose_weights, parse_weights, read_weights
 
 

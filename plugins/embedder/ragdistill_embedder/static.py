@@ -15,9 +15,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from tokenizers import Tokenizer
 
+from ragdistill.encoder import Encoder, Prompts, StaticEncoder
 from ragdistill.errors import UserError
 from ragdistill.progress import track
-from ragdistill_embedder.encoder import Encoder, Prompts, StaticEncoder
 
 _SIF = 1e-3
 _UNSEEN = 0.5

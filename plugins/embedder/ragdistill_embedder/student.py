@@ -10,9 +10,9 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Static
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 from torch import Tensor, nn
 
+from ragdistill.encoder import Encoder, Prompts, is_static, is_table
 from ragdistill.errors import UserError
 from ragdistill.training.pruning import choose_layers, keep_layers, layer_list
-from ragdistill_embedder.encoder import Encoder, Prompts, is_static, is_table
 
 
 def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> SentenceTransformer:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragdistill.encoder import Encoder
 from ragdistill.metrics import suites
 from ragdistill.models.digest import digests
-from ragdistill_embedder.encoder import Encoder
 from ragdistill_embedder.setup import Setup
 
 if TYPE_CHECKING:

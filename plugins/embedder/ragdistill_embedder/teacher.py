@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
+from ragdistill.encoder import Answer, Encoder, Prompts, load_encoder
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill_embedder.describe import describe_model
-from ragdistill_embedder.encoder import Answer, Encoder, Prompts, load_encoder
 from ragdistill_embedder.student import states_of
 
 Batch = tuple[list[int], Answer, int]

@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import TrainText
 from ragdistill.errors import UserError
 from ragdistill.export import faiss_index
 from ragdistill.files import sha256_file, sha256_json
@@ -18,7 +19,6 @@ from ragdistill.metrics.ranking import as_rankings, check_finite
 from ragdistill.metrics.retrieval import DEPTH, Task, Vectors
 from ragdistill.metrics.trec import Rankings
 from ragdistill_embedder.setup import Setup
-from ragdistill_embedder.texts import TrainText
 
 _WHERE = "--teacher-index"
 _AT_ONCE = 1 << 16

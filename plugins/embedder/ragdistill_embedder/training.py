@@ -27,6 +27,8 @@ from transformers import (
 )
 
 from ragdistill import processes
+from ragdistill.data.training_texts import Role, TrainText
+from ragdistill.encoder import Encoder, Rows
 from ragdistill.errors import Diverged
 from ragdistill.progress import Advance, track
 from ragdistill.signals.codecs import Values
@@ -38,13 +40,11 @@ from ragdistill.training.checkpoints import MarkComplete, last_complete
 from ragdistill.training.schedule import Schedule
 from ragdistill.training.trackers import writing_to
 from ragdistill_embedder.contrastive import CANDIDATES, MinedLoss, stacked
-from ragdistill_embedder.encoder import Encoder, Rows
 from ragdistill_embedder.lesson import Lesson, Recipe
 from ragdistill_embedder.mining import NONE, Places
 from ragdistill_embedder.objective import WINDOWS, EmbeddingLoss
 from ragdistill_embedder.panel import Readable
 from ragdistill_embedder.student import freeze_words, transformer_of, without_dropout
-from ragdistill_embedder.texts import Role, TrainText
 
 CHECKS = 10
 """How often in a run the held-out loss is taken and a checkpoint is written."""

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragdistill.data.sampling import sample
+from ragdistill.data.training_texts import pieces
 from ragdistill.errors import UserError
 from ragdistill.files import atomic_path
 from ragdistill.metrics.mixing import Matrix, fit_factors
 from ragdistill_embedder.lesson import in_order
-from ragdistill_embedder.texts import pieces
 
 if TYPE_CHECKING:
     from ragdistill_embedder.setup import Setup

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ragdistill.encoder import Answer, Encoder, Prompts, load_encoder
 from ragdistill.errors import UserError
 from ragdistill.models import aliases
 from ragdistill.models.aliases import Alias
@@ -15,7 +16,6 @@ from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill.signals.places import place
 from ragdistill_embedder.config import KEY_NAME, EmbedderConfig
-from ragdistill_embedder.encoder import Answer, Encoder, Prompts, load_encoder
 from ragdistill_embedder.endpoint import address
 from ragdistill_embedder.endpoint.asking import Request, ask_all, requests
 from ragdistill_embedder.endpoint.client import Client, Options

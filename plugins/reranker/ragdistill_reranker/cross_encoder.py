@@ -1,0 +1,99 @@
+"""Cross-encoders as teachers: query and document are read together, the score is the logit."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from ragdistill.batching import token_budget_batches
+from ragdistill.encoder import BATCH_TOKENS
+from ragdistill.errors import UserError
+from ragdistill.models.resolve import ResolvedModel
+from ragdistill.signals.fingerprint import Fingerprint
+from ragdistill_reranker.language_model import Pair, Scores
+
+
+class CrossEncoder:
+    """A model with one logit for a pair, or two, of which the difference is taken: its scores are
+    logits, whatever function its makers put behind them."""
+
+    scale = "logit"
+
+    def __init__(self, model: ResolvedModel, device: str, *, max_length: int | None = None) -> None:
+        self.model, self._device, self._asked_length = model, device, max_length
+
+    @property
+    def digest(self) -> str:
+        """Digest of its weights."""
+        return self.model.weights_digest
+
+    @cached_property
+    def network(self) -> Any:
+        """It itself, loaded.
+
+        Raises:
+            UserError: it cannot be loaded, or has no score.
+        """
+        path, safely = self.model.path, {"local_files_only": True, "trust_remote_code": False}
+        try:
+            found: Any = AutoModelForSequenceClassification.from_pretrained(str(path), **safely)
+        except Exception as error:  # whatever a stranger's folder makes the libraries raise
+            raise UserError(
+                f"does not load as a cross-encoder: {error}",
+                where=path,
+                mend="check that its files belong together, or choose another model",
+            ) from error
+        if found.config.num_labels > 2:
+            raise UserError(
+                f"sorts pairs into {found.config.num_labels} classes and has no score", where=path
+            )
+        return found.to(self._device).eval()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return AutoTokenizer.from_pretrained(str(self.model.path), local_files_only=True)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens after which a pair is cut, the longer of the two texts first."""
+        positions = int(self.network.config.max_position_embeddings)
+        most = min(int(self.tokenizer.model_max_length), positions)
+        return min(most, self._asked_length or most)
+
+    def fingerprint(self) -> Fingerprint:
+        """What identifies its scores."""
+        return Fingerprint(
+            kind="score",
+            weights=self.digest,
+            tokenizer=self.model.tokenizer_digest,
+            max_length=self.max_length,
+            dtype="float32",
+            parameters={"reading": "logit"},
+        )
+
+    def answers(self, pairs: Sequence[Pair]) -> Iterator[tuple[list[int], Scores, int]]:
+        """See ``Scorer``: pairs are tokenised once, batches are of like length."""
+        if not pairs:
+            return
+        encoded = self.tokenizer(
+            [query for query, _ in pairs],
+            [document for _, document in pairs],
+            truncation="longest_first",
+            max_length=self.max_length,
+            return_attention_mask=False,
+        )
+        lengths = [len(row) for row in encoded["input_ids"]]
+        for places in token_budget_batches(lengths, BATCH_TOKENS[self._device]):
+            rows = {key: [values[place] for place in places] for key, values in encoded.items()}
+            yield list(places), self._scores(rows), sum(lengths[place] for place in places)
+
+    @torch.inference_mode()
+    def _scores(self, rows: dict[str, list[list[int]]]) -> Scores:
+        padded = self.tokenizer.pad(rows, padding=True, return_tensors="pt").to(self._device)
+        logits = self.network(**padded).logits.float()
+        found = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        return np.asarray(found.cpu(), dtype=np.float32)

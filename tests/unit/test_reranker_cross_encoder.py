@@ -1,0 +1,51 @@
+"""Cross-encoders as teachers give each pair the score that it has alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentence_transformers
+
+from ragdistill.errors import UserError
+from ragdistill.models.resolve import resolve
+from ragdistill_reranker.cross_encoder import CrossEncoder
+from tiny_models import texts
+from tiny_scorers import save_cross_encoder
+
+PAIRS = [(texts(30)[n % 4], " ".join(texts(30)[n : n + 1 + n % 3])) for n in range(24)]
+
+
+def scored(scorer: CrossEncoder) -> np.ndarray:
+    found = np.full(len(PAIRS), np.nan, dtype=np.float32)
+    for places, scores, tokens in scorer.answers(PAIRS):
+        found[places] = scores
+        assert tokens > 0
+    return found
+
+
+def test_scores_are_the_logits_of_the_library(tmp_path: Path) -> None:
+    folder = save_cross_encoder(tmp_path / "one")
+    scorer = CrossEncoder(resolve(str(folder)), "cpu")
+    theirs = sentence_transformers.CrossEncoder(str(folder), device="cpu")
+    logits = theirs.predict(PAIRS, convert_to_numpy=False, convert_to_tensor=True)
+    probabilities = 1 / (1 + np.exp(-scored(scorer)))
+    sigmoid = theirs.activation_fn.__class__.__name__ == "Sigmoid"
+    expected = probabilities if sigmoid else scored(scorer)
+    np.testing.assert_allclose(expected, logits.cpu().numpy(), atol=1e-5)
+    assert len(set(scored(scorer).round(4).tolist())) == len(set(PAIRS))
+
+
+def test_of_two_logits_the_difference_counts_and_more_are_refused(tmp_path: Path) -> None:
+    two = CrossEncoder(resolve(str(save_cross_encoder(tmp_path / "two", labels=2))), "cpu")
+    assert np.isfinite(scored(two)).all()
+    three = CrossEncoder(resolve(str(save_cross_encoder(tmp_path / "three", labels=3))), "cpu")
+    with pytest.raises(UserError, match="3 classes and has no score"):
+        scored(three)
+
+
+def test_long_pairs_are_cut_and_the_cut_is_part_of_what_is_stored(tmp_path: Path) -> None:
+    model = resolve(str(save_cross_encoder(tmp_path / "one")))
+    whole, cut = CrossEncoder(model, "cpu"), CrossEncoder(model, "cpu", max_length=12)
+    assert (whole.max_length, cut.max_length) == (64, 12)
+    assert whole.fingerprint().id != cut.fingerprint().id
+    assert not np.allclose(scored(whole), scored(cut))
