@@ -101,7 +101,7 @@ class Run:
             stage = affects(cls, key)
             if stage in ("collect", "train"):
                 raise UserError(
-                    f"was started with {flag(key)} {former[key]}, not {value}",
+                    f"was started {_other(flag(key), former[key], value)}",
                     where=self.folder,
                     mend="give the former value, or choose another --out",
                 )
@@ -231,3 +231,10 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _other(option: str, former: Any, value: Any) -> str:
+    """How a run was started, and how it is not to go on."""
+    if former is None:
+        return f"without {option}, not with {value}"
+    return f"with {option} {former}, not {'without it' if value is None else value}"

@@ -158,7 +158,7 @@ def check_embed(out: Path, report: dict[str, Any]) -> None:
     assert np.load(io.BytesIO(fastest.stdout_bytes)).shape == (7, 48)
     for words, given, complaint in (
         ([str(out), "--dims", "49"], typed, "49 dimensions of vectors that have 48"),
-        ([str(out), "--system", "onxx"], typed, "not an exported embedder"),
+        ([str(out), "--system", "onxx"], typed, "choose from onnx, onnx-int8"),
         ([str(out.parent)], typed, "holds no report.json"),
         ([str(out)], '{"text": "a"}\n{"txt": 1}\n', 'standard input:2: has no string "text"'),
         ([str(out)], '{"text": "a"}\n{"text": \n', "standard input:2: broken JSON"),

@@ -68,7 +68,7 @@ def test_resuming_writes_nothing(finished: Path) -> None:
         ({"teacher": "U"}, "was started with --teacher T, not U"),
         ({"width": 5}, "was started with --width 4, not 5"),
         ({"layers": ("a",)}, "was started with --layers"),
-        ({"train_items": 3}, "was started with --train-items None, not 3"),
+        ({"train_items": 3}, "was started without --train-items, not with 3"),
     ],
 )
 def test_options_under_collected_or_trained_things_are_refused(
@@ -104,7 +104,7 @@ def test_other_models_and_training_data_are_refused_with_both_digests(finished: 
 def test_other_evaluation_data_are_refused_for_they_decide_what_is_learnt_from(
     finished: Path,
 ) -> None:
-    with pytest.raises(UserError, match="was started with --eval-data None, not other"):
+    with pytest.raises(UserError, match="was started without --eval-data, not with other"):
         start(finished, INPUTS | {"eval_data": "d" * 64}, eval_data="other")
 
 

@@ -2,15 +2,15 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
 from ragdistill.errors import UserError
 
-_ROLES = {"passage": "document", "query": "query"}
+_ROLES = {"passage": "document", "document": "document", "query": "query"}
 
 
 @click.command()
@@ -45,7 +45,7 @@ def embed(run: Path, role: str, system: str | None, dims: int | None) -> None:
             where="standard output",
             mend="write them to a file: > vectors.npy",
         )
-    folder = run / "export" / (system or _fastest(run))
+    folder = run / "export" / _chosen(run, system, role)
     import numpy as np
 
     from ragdistill.export.static import load_embedder
@@ -53,7 +53,9 @@ def embed(run: Path, role: str, system: str | None, dims: int | None) -> None:
     model = load_embedder(folder)
     if dims is not None and dims > model.record.dimensions:
         raise UserError(
-            f"{dims} dimensions of vectors that have {model.record.dimensions}", where="--dims"
+            f"{dims} dimensions of vectors that have {model.record.dimensions}",
+            where="--dims",
+            mend=f"give up to {model.record.dimensions}, or leave it out",
         )
     texts = list(_texts(sys.stdin.buffer))
     if not texts:
@@ -66,10 +68,33 @@ def embed(run: Path, role: str, system: str | None, dims: int | None) -> None:
     sys.stdout.buffer.write(whole.getbuffer())
 
 
-def _fastest(run: Path) -> str:
+def _chosen(run: Path, system: str | None, role: str) -> str:
+    """The export that is to run, said on stderr where it was not named.
+
+    Raises:
+        UserError: there is no such export, or the student is not for texts of this ``role``.
+    """
     from ragdistill.report.schema import read
 
     report = read(run)
+    if report.get("asymmetric") and role != "query":
+        raise UserError(
+            "holds a student for queries alone (--asymmetric): documents are the teacher's",
+            where=run,
+            mend="embed queries, with --role query",
+        )
+    served = [name for name in report["exports"] if name in report["speed"]]
+    if system is not None and system not in served:
+        raise UserError(
+            f"no export {system!r}", where="--system", mend=f"choose from {', '.join(served)}"
+        )
+    found = system or _fastest(run, report)
+    if system is None:
+        click.echo(f"by {run / 'export' / found}", err=True)
+    return found
+
+
+def _fastest(run: Path, report: Mapping[str, Any]) -> str:
     rates: dict[str, float] = {
         name: rate
         for name, export in report["exports"].items()

@@ -25,7 +25,7 @@ ALPHA = 0.05
 """Share of wrong *go* (and of wrong *no-go*) that is accepted at exactly the gate."""
 POWER = 0.8
 """Chance that ``queries_needed`` queries settle it, if the difference seen is the true one."""
-_NEVER = 10_000_000  # more judged queries than anybody will have
+_NEVER = 100_000  # more judged queries than anybody will have
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,10 @@ def _reason(
     if not telling:
         return "the teacher finds nothing on these queries, so there is nothing to keep"
     if needed is None:
-        return f"{queries:,} queries do not tell on which side of {gate:.4g} the student is"
+        return (
+            f"{queries:,} queries do not tell on which side of {gate:.4g} the student is, and no number "
+            "that can be had would: it is too near"
+        )
     return (
         f"{queries:,} queries do not tell whether the student keeps {gate:.4g} of the teacher's "
         f"quality; about {needed:,} would ({needed - queries:,} more)"

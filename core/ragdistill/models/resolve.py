@@ -68,7 +68,14 @@ class Request:
         """What to call the model."""
         if self.alias is not None:
             return self.alias.name
-        return self.repo or (self.local.resolve().name if self.local else self.reference)
+        return self.repo or (_local_name(self.local) if self.local else self.reference)
+
+
+def _local_name(path: Path) -> str:
+    """The folder's or file's own name; of a run's student the run's, too, for all are called that."""
+    whole = path.resolve()
+    run = (whole.parent / "run.json").exists()
+    return f"{whole.parent.name}/{whole.name}" if run else whole.name
 
 
 def resolve(

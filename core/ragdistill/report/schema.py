@@ -318,8 +318,13 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        begun = (folder / "run.json").exists()
         raise UserError(
-            "holds no report.json", where=folder, mend="name the folder of a finished run"
+            "holds no report.json" + (", for its run has not ended" if begun else ""),
+            where=folder,
+            mend="give the command of the run again, and it goes on"
+            if begun
+            else "name the folder of a finished run",
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error}", where=path, mend="run it again") from error

@@ -23,6 +23,10 @@ def render(report: Mapping[str, Any], console: Console) -> None:
         _print(_prefixes(report), console)
     if report.get("mteb"):
         _print(_mteb(report), console)
+    if report.get("sweep"):
+        _print(_sweep(report), console)
+    if report.get("asymmetric"):
+        console.print(_asymmetric(report), soft_wrap=True)
     if report["speed"] or report["exports"]:
         _print(_systems(report), console)
     if report.get("frontier"):
@@ -98,6 +102,30 @@ def _mteb(report: Mapping[str, Any]) -> Table:
         scores = (view.number(row.get(key)) for key in ("teacher", "student"))
         table.add_row(name, row["main_score"], *scores, view.percent(row.get("retention")))
     return table
+
+
+def _sweep(report: Mapping[str, Any]) -> Table:
+    trials = report["sweep"]["trials"]
+    best = min(trial["held_out"] for trial in trials)
+    names = list(trials[0]["values"])
+    table = _table(*names, "held-out loss", "")
+    for trial in trials:
+        chosen = "this run" if trial["held_out"] == best else ""
+        values = (trial["values"].get(name, "") for name in names)
+        table.add_row(*values, f"{trial['held_out']:.4f}", chosen)
+    return table
+
+
+def _asymmetric(report: Mapping[str, Any]) -> str:
+    section, measure = report["asymmetric"], view.headline(report) or ""
+    both = section["both_student"].get(measure, {})
+    spared = section["re_embedding"]
+    cost = f" and {spared['usd']:.4g} USD" if spared.get("usd") is not None else ""
+    return (
+        f"for queries alone, on {section['index']} ({section['documents']:,} documents): embedding "
+        f"{spared['documents']:,} again would take {spared['seconds']:,.1f} s here{cost}, and keep "
+        f"{view.percent(both.get('retention'))}"
+    )
 
 
 def extra_columns(report: Mapping[str, Any]) -> list[str]:

@@ -41,7 +41,7 @@ def make_plan(
                 f"{source.note}"
                 for source in setup.sources
             ),
-            f"train {made}{f' with layers {layers}' if layers else ''}{narrower} on {trained:,} tokens",
+            f"train {made}{_told(layers)}{narrower} on {trained:,} tokens",
             f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
             f"export {served} to {folder / 'export'}",
         ),
@@ -53,6 +53,13 @@ def make_plan(
         seconds=_seconds(setup, errands, trained, learner),
         usd=_usd(errands),
     )
+
+
+def _told(layers: str | None) -> str:
+    """Which layers are kept, as ``--student-layers`` has it."""
+    if layers is None:
+        return ""
+    return f" with {layers} of its layers" if layers.isdecimal() else f" with its layers {layers}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from ragdistill.encoder import Answer, pick_device
@@ -95,6 +96,7 @@ class ScatteredTeacher(LocalTeacher):
         import ray.data
 
         _connect()
+        click.echo(f"starting {min(self._workers, len(parts))} Ray workers", err=True)
         on_card = pick_device(self._device) == "cuda"
         dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
         dataset.context.enable_progress_bars = False
@@ -111,7 +113,7 @@ class ScatteredTeacher(LocalTeacher):
             fn_kwargs={"prompt": prompt, "window": window},
             batch_size=1,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=self._workers),
+            compute=ray.data.ActorPoolStrategy(size=min(self._workers, len(parts))),
             num_cpus=None if on_card else 1,
             num_gpus=1 if on_card else None,
         )
@@ -218,6 +220,9 @@ def _connect() -> None:
         return
     address = os.environ.get("RAY_ADDRESS") or "local"  # Ray would join whatever runs here already
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.setdefault(
+        "RAY_BACKEND_LOG_LEVEL", "fatal"
+    )  # what Ray warns of nobody here can mend
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         _knock(address)
