@@ -62,7 +62,7 @@ PANELS = [
     case("panel-twice", as_is, _TWO, "--teacher: teacher and teacher are one", "--teacher-weights"),
     case("panel-gap", as_is, f"{_TWO} --teacher teacher,,teacher", "--teacher", "nothing between commas"),
     case("panel-unknown", as_is, f"{_TWO} --teacher teacher,MiniML", "MiniML", "did you mean 'MiniLM'"),
-    case("panel-no-student", another_teacher("second", seed=3), f"{BASE} --teacher teacher,second", "--student: the teacher has no",
+    case("panel-no-student", another_teacher("second", seed=3), f"{BASE} --teacher teacher,second", "--student: is made of one",
          "name a model"),
     case("panel-index", as_is, f"{_TWO} --asymmetric --teacher-index x.npy", "--teacher: an index is of "
          "one teacher", "that has made it"),
@@ -73,10 +73,12 @@ PANELS = [
     case("panel-weights-word", as_is, f"{_TWO} --teacher-weights one,2", "'one,2' is not 2 numbers"),
     case("panel-weights-none", as_is, f"{_TWO} --teacher-weights 1,0", "'1,0' is not 2 numbers above 0"),
     case("panel-weights-nan", as_is, f"{_TWO} --teacher-weights nan,1", "is not 2 numbers above 0"),
+    case("panel-weights-huge", as_is, f"{_TWO} --teacher-weights 1e308,1e308", "is not 2 numbers above"),
+    case("panel-weights-tiny", as_is, f"{_TWO} --teacher-weights 1e-320,1e9", "is not 2 numbers above"),
     case("panel-weights-alone", as_is, f"{BASE} --teacher-weights 1", "--teacher-weights: there is one "
          "teacher", "leave it out"),
     case("panel-static", another_teacher("second", seed=3), f"{BASE.replace('--student-layers 2', '')} "
-         "--teacher teacher,second --student static", "--student: the teacher has no layers"),
+         "--teacher teacher,second --student static", "--student: is made of one"),
 ]  # fmt: skip
 
 PROCESSES = [

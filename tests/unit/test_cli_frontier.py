@@ -3,6 +3,7 @@ judged queries. The members' quality and speed are made, so that the choice is k
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -225,8 +226,28 @@ def test_where_none_passes_the_best_is_the_run_and_that_is_said(
     run = tmp_path / "run"
     assert [path.name for path in sorted((run / "student").glob("*.txt"))] == ["big.txt"]
     assert "None of the 9 compared passes the gate of 99.9 %" in (run / "report.html").read_text()
-    alone = _run(cli, tmp_path, "--frontier", "small", "--gate", "0.93", "--json")
-    assert _chosen(_report(alone, status=3)) == [("small", "onnx-int8")]
+
+
+def test_students_that_were_compared_are_not_forgotten(cli: PluginGroup, tmp_path: Path) -> None:
+    _report(_run(cli, tmp_path, *ALL, "--json"))
+    fewer = _run(cli, tmp_path, "--frontier", "small", "--gate", "0.93")
+    assert fewer.exit_code == 2
+    assert "compared 'big', too, and a verdict without it would forget that" in fewer.output
+
+
+def test_what_is_no_frontier_s_is_never_replaced(cli: PluginGroup, tmp_path: Path) -> None:
+    mine = tmp_path / "run/student/mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    (tmp_path / "run/frontier").mkdir()
+    assert "run: holds no frontier" in _run(cli, tmp_path, *ALL).output
+    assert mine.read_text() == "precious"
+    shutil.rmtree(tmp_path / "run")
+    _run(cli, tmp_path, "--size", "mid")  # a run of its own, beside what looks like members
+    _run(cli, tmp_path, *ALL, "--out", str(tmp_path / "other"))
+    shutil.copytree(tmp_path / "other/frontier", tmp_path / "run/frontier")
+    assert "run: holds no frontier" in _run(cli, tmp_path, *ALL).output
+    assert _run(cli, tmp_path, "--size", "mid").exit_code == 0
 
 
 def test_a_chosen_run_is_not_continued_as_if_it_were_not(cli: PluginGroup, tmp_path: Path) -> None:

@@ -128,8 +128,7 @@ def test_two_teachers_teach_one_student(tmp_path: Path, models: tuple[Path, Path
     for member in panel:
         assert len(read(tmp_path / "run" / member["rankings"])) == 10
         assert member["quality"]["nDCG@10"]["teacher"] == report["quality"]["nDCG@10"]["teacher"]
-    kept = json.loads((tmp_path / "run/teacher_weights.json").read_text())
-    assert kept == [member["weight"] for member in panel]
+    assert report["training"]["teacher_weights"] == [member["weight"] for member in panel]
     assert '<section id="panel">' in (tmp_path / "run/report.html").read_text()
     # What each said is stored as its own: a run with it alone asks for nothing.
     alone = json.loads(

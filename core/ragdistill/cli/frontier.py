@@ -65,7 +65,7 @@ def refuse_plain(folder: Path) -> None:
         raise UserError(
             f"was chosen by {OPTION}",
             where=folder,
-            mend=f"give {OPTION} again, or go on with a run of {folder / FOLDER}",
+            mend=f"give {OPTION} again, or choose another --out",
         )
 
 
@@ -118,6 +118,7 @@ def frontier(base: Base, members: Members) -> tuple[Base, Section]:
     """
     refuse_strangers(base.folder, FOLDER)
     parts = _parts(base, members)
+    _refuse_to_forget(base.folder, parts)
     for name, part in parts.items():  # all that can be refused is refused before anything is done
         with _told_of(name, members[name]):
             part.distiller().inputs()
@@ -131,6 +132,23 @@ def frontier(base: Base, members: Members) -> tuple[Base, Section]:
         winner = parts[next(entry["name"] for entry in section["entries"] if entry["chosen"])]
         _adopt(winner.folder, base.folder, section)
     return dataclasses.replace(winner, folder=base.folder), judgment
+
+
+def _refuse_to_forget(folder: Path, members: Mapping[str, object]) -> None:
+    """A verdict has to allow for all that were compared, those that did badly, too.
+
+    Raises:
+        UserError: a student that was measured here is not among the ``members``.
+    """
+    for path in sorted((folder / FOLDER).glob("*/run.json")):
+        name = path.parent.name
+        measured = read_manifest(path.parent).get("stages", {}).get("evaluate", {})
+        if name not in members and measured.get("state") == "done":
+            raise UserError(
+                f"compared {name!r}, too, and a verdict without it would forget that",
+                where=folder,
+                mend=f"list it in {OPTION}, or choose another --out",
+            )
 
 
 def _parts(base: Base, members: Members) -> dict[str, Base]:

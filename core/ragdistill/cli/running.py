@@ -61,12 +61,17 @@ def execute(request: Request) -> int:
         return _lead(request)
     if request.dry_run:
         return _lead(request) if processes.rank() == 0 else 0
-    folder = _common_folder(request)
+    try:
+        folder = _common_folder(request)
 
-    def make() -> Distiller[Any]:
-        return request.method.load()(request.config, folder)
+        def make() -> Distiller[Any]:
+            return request.method.load()(request.config, folder)
 
-    make().check_joint()
+        make().check_joint()
+    except UserError as error:
+        if processes.rank():  # the first says it
+            raise SystemExit(error.exit_code) from None
+        raise
     return joint.launch(
         lambda: _lead(request),
         lambda: joint.follow(make, request.config, folder),

@@ -14,7 +14,7 @@ from ragdistill.distiller import Distiller, Method, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.files import write_json, writing
 from ragdistill.pipeline import require_earlier, run_stages
-from ragdistill.run import Run, locked
+from ragdistill.run import Run, locked, read_manifest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,8 +80,13 @@ def write_report(run: Run, judgment: Section) -> dict[str, Any]:
 def refuse_strangers(folder: Path, below: str) -> None:
     """Never let a run that is chosen from those in ``folder / below`` take the place of something
     else."""
-    held = [item for item in folder.iterdir() if item.name[0] != "."] if folder.is_dir() else []
-    if held and not (folder / below).is_dir():
+    held = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
+    if not {name for name in held if name[0] != "."} - {below}:
+        return
+    known = read_manifest(folder) if "run.json" in held else None
+    results = [stage.get("result") or {} for stage in (known or {}).get("stages", {}).values()]
+    chosen = known is None or any(below in result for result in results)
+    if not chosen or not any((folder / below).glob("*/run.json")):
         raise UserError(f"holds no {below}", where=folder, mend="choose another --out")
 
 

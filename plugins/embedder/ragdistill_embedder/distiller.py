@@ -50,7 +50,7 @@ from ragdistill_embedder.lesson import (
 from ragdistill_embedder.planning import make_plan
 from ragdistill_embedder.setup import Setup
 from ragdistill_embedder.teacher_index import TeacherIndex, digest, teacher_index
-from ragdistill_embedder.weighing import keep_weights, kept_weights
+from ragdistill_embedder.weighing import KEPT
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -121,7 +121,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
     def outputs(self, stage: Stage) -> tuple[str, ...]:
         """What a finished stage has left."""
         left: dict[Stage, tuple[str, ...]] = {
-            "train": ("student/model.safetensors", *kept_weights(self.setup)),
+            "train": ("student/model.safetensors",),
             "evaluate": (
                 "rankings/teacher.trec",
                 "rankings/student.trec",
@@ -197,8 +197,6 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         setup, config, recipe = self.setup, self.config, self._recipe
         # Whatever was pruned or damaged since it was collected is asked for again, and only that.
         setup.collect(self._wishes)
-        if processes.rank() == 0:
-            keep_weights(setup)
         cut = self._cut
         learner = self._new_student(cut)
         axes = head = None
@@ -223,7 +221,11 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         return {
             "items": result.pop("items"),
             "tokens": result.pop("tokens"),
-            "training": {**result, "token_states": self._windows is not None},
+            "training": {
+                **result,
+                "token_states": self._windows is not None,
+                **({KEPT: setup.weights} if len(setup.sources) > 1 else {}),
+            },
         }
 
     @property

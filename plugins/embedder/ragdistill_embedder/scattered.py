@@ -8,7 +8,7 @@ them the vectors, are those of one process.
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,6 +59,11 @@ class ScatteredTeacher(LocalTeacher):
                 where=OPTION,
                 mend="pip install 'ragdistill[ray]'",
             ) from error
+
+    def meet(self, needed: Callable[[], bool]) -> None:
+        """See ``Source``: if there is something to ask, the cluster has to be there."""
+        if needed():
+            _connect()
 
     @property
     def note(self) -> str:

@@ -28,7 +28,7 @@ from ragdistill_embedder.endpoint.teacher import EndpointTeacher
 from ragdistill_embedder.panel import Joined, Panel, Readable, unit
 from ragdistill_embedder.student import same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Source, Teacher
-from ragdistill_embedder.weighing import choose_weights, parse_weights, read_weights
+from ragdistill_embedder.weighing import choose_weights, kept_weights, parse_weights
 
 
 class Setup:
@@ -88,7 +88,7 @@ class Setup:
         if len(self.sources) == 1:
             return (1.0,)
         given = parse_weights(self.config.teacher_weights, len(self.sources))
-        return given or read_weights(self) or choose_weights(self)
+        return given or kept_weights(self.folder, len(self.sources)) or choose_weights(self)
 
     @property
     def static(self) -> bool:

@@ -6,8 +6,8 @@ weights are those under which the right document is likeliest among the others
 (:mod:`ragdistill.metrics.mixing`).
 """
 
-import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ragdistill.data.sampling import sample
 from ragdistill.data.training_texts import pieces
 from ragdistill.errors import UserError
-from ragdistill.files import atomic_path
 from ragdistill.metrics.mixing import Matrix, fit_factors
+from ragdistill.run import read_manifest
 from ragdistill_embedder.lesson import in_order
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _JUDGED = 50
 """Judged training queries from which on they say more than pieces of documents do."""
 _QUERIES, _DOCUMENTS = 512, 4096
-_KEPT = "teacher_weights.json"
-"""Where a run keeps the weights that it has chosen: all later stages measure by them."""
 _WHERE = "--teacher-weights"
+KEPT = "teacher_weights"
+"""Where in what training has found a run keeps its weights: all later stages measure by them."""
 
 
 def parse_weights(text: str | None, teachers: int) -> tuple[float, ...] | None:
@@ -45,13 +45,15 @@ def parse_weights(text: str | None, teachers: int) -> tuple[float, ...] | None:
         found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if len(found) != teachers or not all(0 < value < float("inf") for value in found):
+    total = sum(found)
+    shares = [value / total for value in found] if 0 < total < float("inf") else []
+    if len(shares) != teachers or not all(share > 0 for share in shares):
         raise UserError(
             f"{text!r} is not {teachers} numbers above 0",
             where=_WHERE,
             mend="give one for each teacher, as 2,1, or leave it out to have them chosen",
         )
-    return tuple(value / sum(found) for value in found)
+    return tuple(shares)
 
 
 def choose_weights(setup: "Setup") -> tuple[float, ...]:
@@ -73,22 +75,15 @@ def choose_weights(setup: "Setup") -> tuple[float, ...]:
     return fit_weights(np.stack(cosines).astype(np.float64), relevant)
 
 
-def kept_weights(setup: "Setup") -> tuple[str, ...]:
-    """The file in which a run of several teachers keeps their weights."""
-    return (_KEPT,) if len(setup.sources) > 1 else ()
-
-
-def keep_weights(setup: "Setup") -> None:
-    """Write the weights down, if there are several teachers."""
-    for name in kept_weights(setup):
-        with atomic_path(setup.folder / name) as path:
-            path.write_text(json.dumps(setup.weights), encoding="utf-8")
-
-
-def read_weights(setup: "Setup") -> tuple[float, ...] | None:
-    """The weights that the run has chosen; None before that."""
-    path = setup.folder / _KEPT
-    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+def kept_weights(folder: Path, teachers: int) -> tuple[float, ...] | None:
+    """The weights that the run in ``folder`` was trained with; None before that."""
+    if not (folder / "run.json").exists():
+        return None
+    train = read_manifest(folder)["stages"].get("train", {})
+    if train.get("state") != "done":
+        return None
+    kept = train["result"]["training"].get(KEPT)
+    return tuple(map(float, kept)) if kept and len(kept) == teachers else None
 
 
 def fit_weights(cosines: Matrix, relevant: NDArray[np.bool_]) -> tuple[float, ...]:
