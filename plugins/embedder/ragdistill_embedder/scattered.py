@@ -101,7 +101,7 @@ class ScatteredTeacher(LocalTeacher):
         import ray.data
 
         _connect()
-        click.echo(f"starting {min(self._workers, len(parts))} Ray workers", err=True)
+        click.echo(f"Ray workers: {min(self._workers, len(parts))}", err=True)
         on_card = pick_device(self._device) == "cuda"
         dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
         dataset.context.enable_progress_bars = False
