@@ -37,7 +37,7 @@ def compare(name: str, texts: list[TrainText], rounds: int) -> None:
     """Print the ratio for one pass over ``texts``."""
     with tempfile.TemporaryDirectory() as scratch:
         defaults = EmbedderConfig(teacher="MiniLM", student_layers="3", store=f"{scratch}/store")
-        setup = Setup(defaults)
+        setup = Setup(defaults, Path(scratch) / "run")
         setup.collect([setup.state_wish(texts)])
         plain = [item.text for item in texts]
         labels = setup.stored(plain, "passage").tolist()

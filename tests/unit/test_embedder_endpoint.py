@@ -79,7 +79,7 @@ class Folder:
             data=str(self.path / "data"), store=str(self.path / "store"), store_dtype="float32",
             train_items=60,
         )  # fmt: skip
-        setup = Setup(config)
+        setup = Setup(config, self.path / "run")
         texts = list(dict.fromkeys(item.text for item in setup.wanted()))
         return texts, setup.stored(texts, "passage")
 
