@@ -142,7 +142,7 @@ class EmbedderConfig(RunConfig):
     mteb: tuple[str, ...] = option(
         "Also measure teacher and student with mteb: its tasks by name, or folders in BEIR's layout, "
         "as SciFact,./ours (extra mteb).",
-        affects="collect",  # what is measured on must not be learnt from
+        affects="evaluate",
         default=(),
         metavar="TASKS",
     )
