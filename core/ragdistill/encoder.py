@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Static
 from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
-from ragdistill.errors import UserError
+from ragdistill.errors import UserError, loading
 from ragdistill.losses import window_means
 
 Rows = list[list[int]]
@@ -200,16 +200,10 @@ def load_encoder(path: Path, device: str, *, max_length: int | None = None) -> E
         UserError: it cannot be loaded, or compares by something else than the cosine.
     """
     chosen = pick_device(device)
-    try:
+    with loading(path, "sentence-transformers model"):
         model = SentenceTransformer(
             str(path), device=chosen, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # whatever a stranger's folder makes the libraries raise
-        raise UserError(
-            f"does not load as a sentence-transformers model: {error}",
-            where=path,
-            mend="check that its files belong together, or choose another model",
-        ) from error
     if model.similarity_fn_name != "cosine":
         raise UserError(
             f"compares vectors by {model.similarity_fn_name}, which is not supported",

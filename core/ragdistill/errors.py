@@ -1,7 +1,8 @@
 """What a person can mend, said in one line: what, where, and how to mend it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -24,6 +25,23 @@ class UserError(click.ClickException):
 
 class Diverged(UserError):
     """Training that came to nothing: its loss is no number."""
+
+
+@contextmanager
+def loading(path: Path, kind: str) -> Iterator[None]:
+    """Have whatever a stranger's folder makes the libraries raise said in one line.
+
+    Raises:
+        UserError: in place of any error within: ``path`` does not load as a ``kind``.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise UserError(
+            f"does not load as a {kind}: {error}",
+            where=path,
+            mend="check that its files belong together, or choose another model",
+        ) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ragdistill.batching import token_budget_batches
 from ragdistill.encoder import BATCH_TOKENS
-from ragdistill.errors import UserError
+from ragdistill.errors import UserError, loading
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill_reranker.language_model import Pair, Scores
@@ -38,14 +38,8 @@ class CrossEncoder:
             UserError: it cannot be loaded, or has no score.
         """
         path, safely = self.model.path, {"local_files_only": True, "trust_remote_code": False}
-        try:
+        with loading(path, "cross-encoder"):
             found: Any = AutoModelForSequenceClassification.from_pretrained(str(path), **safely)
-        except Exception as error:  # whatever a stranger's folder makes the libraries raise
-            raise UserError(
-                f"does not load as a cross-encoder: {error}",
-                where=path,
-                mend="check that its files belong together, or choose another model",
-            ) from error
         if found.config.num_labels > 2:
             raise UserError(
                 f"sorts pairs into {found.config.num_labels} classes and has no score", where=path

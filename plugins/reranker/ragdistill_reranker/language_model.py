@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ragdistill.errors import UserError
+from ragdistill.errors import UserError, loading
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill_reranker.packing import Group, Row, pack
@@ -197,13 +197,7 @@ def load(model: ResolvedModel, device: str) -> tuple[Any, Any]:
     folder = str(path.parent if path.is_file() else path)
     dtype = torch.float32 if device == "cpu" else "auto"
     safely = {"local_files_only": True, "trust_remote_code": False, **named}
-    try:
+    with loading(path, "causal language model"):
         network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **safely)
         tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
-    except Exception as error:  # whatever a stranger's folder makes the libraries raise
-        raise UserError(
-            f"does not load as a causal language model: {error}",
-            where=path,
-            mend="check that its files belong together, or choose another model",
-        ) from error
     return network.to(device).eval(), tokenizer
