@@ -15,7 +15,8 @@ from benchmarks.common import minilm, pydocs_documents
 from ragdistill.losses import info_nce
 from ragdistill.training.gradcache import cached_loss
 from ragdistill.encoder import Encoder, Prompts
-from ragdistill_embedder.student import freeze_words, make_student, without_dropout
+from ragdistill.training.preparing import freeze_words, without_dropout
+from ragdistill_embedder.student import make_student
 
 torch.set_num_threads(1)
 batch, chunk, check = (int(word) for word in sys.argv[1:])

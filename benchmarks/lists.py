@@ -21,9 +21,10 @@ from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistill
 from benchmarks.common import pydocs_documents
 from ragdistill.losses import listwise_kl
 from ragdistill.models.resolve import resolve
-from ragdistill_embedder.student import without_dropout
+from ragdistill.training.preparing import without_dropout
 from ragdistill_reranker.late_interaction import make_late_interaction
-from ragdistill_reranker.token_loss import list_loss
+from ragdistill_reranker.list_loss import list_loss
+from ragdistill_reranker.students import LateInteraction
 
 torch.set_num_threads(1)
 way, ways, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -39,8 +40,10 @@ def features(texts, task):
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 if way == "ours":
+    student = LateInteraction(model)
+    inputs = student.features(queries, [documents[:ways], documents[ways:]])
     loss = list_loss(
-        model, features(queries, "query"), features(documents, "document"), ways,
+        student.read, student.compare(ways), inputs,
         lambda scores: listwise_kl(scores, teacher, 4.0), chunk_tokens=1024,
     )
 else:

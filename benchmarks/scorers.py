@@ -21,7 +21,8 @@ from ragdistill.metrics.ranking import per_query
 from ragdistill.metrics.retrieval import Task, make_task, rank
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.resolve import resolve
-from ragdistill_reranker.language_model import LanguageModel, Pair, Reading, Scores
+from ragdistill_reranker.language_model import LanguageModel, Reading
+from ragdistill_reranker.scoring import Pair, Scores
 
 DEPTH = 20
 _READINGS: tuple[Reading, ...] = ("likelihood", "yes-no")

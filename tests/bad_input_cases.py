@@ -304,7 +304,7 @@ RUNS = [
     case("full-shard", failing("ragdistill.signals.shards.write"), BASE, "store",
          "no space left", "the same command", leaves=BEGUN),
     case("full-space", no_room_for("space.json"), BASE, "store: no space left", leaves=BEGUN),
-    case("full-weights", raising("ragdistill_embedder.training.ScheduledTrainer._save",
+    case("full-weights", raising("ragdistill.training.fitting.ScheduledTrainer._save",
          SafetensorError("I/O error: No space left on device (os error 28)")), BASE,
          "run: no space left", "the same command", leaves=BEGUN),
     case("full-optimizer", both(full, raising("torch.save", RuntimeError("unexpected pos 3"))),

@@ -34,7 +34,7 @@ def faiss_file(scene: Scene) -> None:
 
 def nothing_learnt(scene: Scene) -> None:
     """Training of which no loss is a number."""
-    scene.monkeypatch.setattr("ragdistill_embedder.training._losses", lambda history: [])
+    scene.monkeypatch.setattr("ragdistill.training.fitting.losses_of", lambda history: [])
 
 
 def ids(*names: str) -> Set:

@@ -102,7 +102,17 @@ def test_two_models_in_one_folder_each_mine_by_their_own_vectors(tmp_path: Path)
 
 
 def recipe(objective: str, **changed: Any) -> Recipe:
-    plain = Recipe(1, 1000, 256, 1e-3, 0, 0.0, 0.0, objective=objective, objective_weight=0.7)
+    plain = Recipe(
+        epochs=1,
+        max_tokens=1000,
+        batch_tokens=256,
+        lr=1e-3,
+        seed=0,
+        similarity_weight=0.0,
+        state_weight=0.0,
+        objective=objective,
+        objective_weight=0.7,
+    )
     return dataclasses.replace(plain, **changed)
 
 

@@ -17,10 +17,10 @@ from ragdistill.data.training_texts import TrainText
 from ragdistill.encoder import load_encoder
 from ragdistill.files import sha256_file
 from ragdistill.training import lora
+from ragdistill.training.preparing import transformer_of
 from ragdistill_embedder import training
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.narrowing import back, best_cut, make_narrow, some_cut
-from ragdistill_embedder.student import transformer_of
 from tiny_models import save_searched, save_tiny, texts
 
 

@@ -12,14 +12,9 @@ from ragdistill.data.collection import Collection, Document, Query
 from ragdistill.data.training_texts import as_question, is_english, sentences, spans, training_texts
 from ragdistill.encoder import BATCH_TOKENS, Encoder, Prompts, load_encoder
 from ragdistill.errors import UserError
-from ragdistill_embedder import training
-from ragdistill_embedder.student import (
-    freeze_words,
-    layers_of,
-    make_student,
-    projection,
-    without_dropout,
-)
+from ragdistill.training import fitting
+from ragdistill.training.preparing import freeze_words, layers_of, without_dropout
+from ragdistill_embedder.student import make_student, projection
 from tiny_models import save_tiny, texts
 
 
@@ -161,4 +156,4 @@ def test_max_length_is_bounded_by_the_model(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_is_not_logged() -> None:
     history = [{"loss": 0.5, "step": 1}, {"eval_loss": float("nan"), "step": 1}, {"step": 2}]
-    assert training._losses(history) == [{"step": 1, "train": 0.5}]
+    assert fitting.losses_of(history) == [{"step": 1, "train": 0.5}]

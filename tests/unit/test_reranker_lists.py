@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdistill.encoder import Prompts, load_encoder
+from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
 from ragdistill_reranker.first_stage import (
     NONE,
     Candidates,
-    by_bm25,
-    by_vectors,
+    Nearest,
+    Words,
     from_rankings,
 )
 from ragdistill_reranker.lists import examine, make_lists
@@ -21,29 +21,46 @@ from tiny_models import save_tiny, texts
 
 
 def test_bm25_finds_words_and_nothing_without_them() -> None:
-    found = by_bm25(["red bird", "zebra"], ["a red bird", "a red stone", "the sea", ""], 3)
+    found = Words(["a red bird", "a red stone", "the sea", ""]).find(["red bird", "zebra"], 3)
     assert found.places.tolist() == [[0, 1, NONE], [NONE] * 3]
     assert found.scores[0, 0] > found.scores[0, 1] > 0
     assert found.scores.dtype == np.float32
 
 
-def test_vectors_find_the_nearest(tmp_path: Path) -> None:
+def test_bm25_scores_any_text_and_those_of_the_corpus_as_it_finds_them() -> None:
+    documents = ["a red bird", "a red stone", "the sea"]
+    stage = Words(documents)
+    found = stage.find(["red bird"], 3)
+    (row,) = stage.scores(["red bird"], [documents])
+    np.testing.assert_allclose(row[found.places[0, :2]], found.scores[0, :2], rtol=1e-6)
+    others = stage.scores(["red bird", "zebra"], [["bird red", "stone"], ["zebra", "the sea"]])
+    assert others[0, 0] > others[0, 1] == 0
+    assert others[1, 0] > others[1, 1] == 0
+
+
+def test_vectors_find_and_score_the_nearest(tmp_path: Path) -> None:
     encoder, documents = load_encoder(save_tiny(tmp_path / "m"), "cpu"), texts(12)
-    found = by_vectors(encoder, documents[:3], documents, Prompts(), 5)
+    stage = Nearest("tiny", "digest", encoder, documents)
+    found = stage.find(documents[:3], 5)
     assert found.places.shape == (3, 5)
     assert found.places[:, 0].tolist() == [0, 1, 2]
     np.testing.assert_allclose(found.scores[:, 0], 1, atol=1e-5)
-    assert by_vectors(encoder, documents[:3], documents, Prompts(), 50).places.shape == (3, 12)
+    assert stage.find(documents[:3], 50).places.shape == (3, 12)
+    listed = [[documents[place] for place in row] for row in found.places]
+    np.testing.assert_allclose(stage.scores(documents[:3], listed), found.scores, atol=1e-5)
+    assert stage.scores(["elsewhere"], [["a text of no corpus", documents[0]]]).shape == (1, 2)
 
 
 def test_rankings_of_others_are_taken_over_or_refused() -> None:
     where, documents = Path("run.trec"), ["a", "b", "c"]
-    rankings = {"q1": [("c", 3.0), ("a", 1.0)], "q2": [("b", 2.0)]}
+    rankings = {"q1": [("c", 3.0), ("a", 1.0)], "q2": [("b", 2.0), ("a", 1.0)], "q4": [("a", 1.0)]}
     found = from_rankings(rankings, ["q2", "q1"], documents, 2, where)
-    assert found.places.tolist() == [[1, NONE], [2, 0]]
-    assert found.scores.tolist() == [[2, 0], [3, 1]]
-    with pytest.raises(UserError, match=r"run\.trec: ranks nothing for the query 'q3'; rank"):
+    assert found.places.tolist() == [[1, 0], [2, 0]]
+    assert found.scores.tolist() == [[2, 1], [3, 1]]
+    with pytest.raises(UserError, match=r"run\.trec: ranks no documents for the query 'q3'; rank"):
         from_rankings(rankings, ["q3"], documents, 2, where)
+    with pytest.raises(UserError, match="ranks 1 document for the query 'q4'; rank two"):
+        from_rankings(rankings, ["q4"], documents, 2, where)
     with pytest.raises(UserError, match="'c' for the query 'q1', which is not in the corpus"):
         from_rankings(rankings, ["q1"], documents[:2], 2, where)
 

@@ -10,7 +10,7 @@ from ragdistill.errors import UserError
 from ragdistill.signals.fingerprint import Fingerprint, pair_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_reranker import scoring
-from ragdistill_reranker.language_model import Pair, Scores
+from ragdistill_reranker.scoring import Pair, Scores
 
 PAIRS: list[Pair] = [(f"q{n % 5}", f"d{n % 7}") for n in range(60)]
 

@@ -75,7 +75,7 @@ def training_texts(
             case and white space.
         queries_only: leave whole documents out, and take their sentences as queries.
     """
-    banned = {_folded(text) for text in avoid}
+    banned = {folded(text) for text in avoid}
     train_ids = set(collection.qrels.get("train", {}))
     queries = [query.text for query in collection.queries if query.id in train_ids]
     documents = collection.documents
@@ -85,7 +85,7 @@ def training_texts(
     asked = (TrainText(item.text, "query") for item in parts)
     found: dict[TrainText, None] = {}
     for item in asked if queries_only else chain(whole, parts):
-        if item.text and _folded(item.text) not in banned:
+        if item.text and folded(item.text) not in banned:
             found.setdefault(item)
     texts = list(found)
     if limit is None or len(texts) <= limit:
@@ -151,5 +151,6 @@ def is_english(documents: Sequence[Document]) -> bool:
     return sum(word in _ENGLISH for word in words) > _ENGLISH_SHARE * len(words)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """``text`` as it is compared with others: without case, and with single spaces."""
     return " ".join(text.casefold().split())

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Le
 
 from ragdistill.config import RunConfig, option
 from ragdistill.errors import UserError
+from ragdistill.models.several import named
 
 KEY_NAME = "OPENAI_API_KEY"
 """The environment variable that an endpoint's key is read from."""
@@ -225,25 +226,6 @@ class EmbedderConfig(RunConfig):
     def narrower(self) -> bool:
         """Whether the student is to have less width than the model it is made of."""
         return self.student_hidden is not None or self.student_intermediate is not None
-
-
-def named(teacher: str) -> tuple[str, ...]:
-    """What ``--teacher`` names: models with commas between them; a folder may have a comma in its own
-    name.
-
-    Raises:
-        UserError: there is nothing between two commas.
-    """
-    if "," not in teacher or Path(teacher).exists():
-        return (teacher,)
-    names = tuple(name.strip() for name in teacher.split(","))
-    if not all(names):
-        raise UserError(
-            f"{teacher!r} names nothing between commas",
-            where="--teacher",
-            mend="name models, as A,B",
-        )
-    return names
 
 
 def check_together(config: EmbedderConfig) -> None:

@@ -10,8 +10,8 @@ from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
+from ragdistill.training.preparing import parameters
 from ragdistill_embedder.mining import judged_suspiciously
-from ragdistill_embedder.student import parameters
 
 if TYPE_CHECKING:
     from ragdistill_embedder.setup import Setup

@@ -19,6 +19,7 @@ from ragdistill.metrics.retrieval import Vectors
 from ragdistill.metrics.trec import Rankings
 from ragdistill.metrics.worst import worst
 from ragdistill.signals.store import Space
+from ragdistill.training import preparing
 from ragdistill_embedder import (
     asymmetric,
     exporting,
@@ -264,7 +265,7 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
             return f"{self.setup.base.name}-static"
         name = self.setup.base.name
         if self.config.student_layers is not None:
-            name += f"-L{len(student.layers_of(learner.model))}"
+            name += f"-L{len(preparing.layers_of(learner.model))}"
         return name + narrowing.suffix(self.config)
 
     def evaluate(self) -> Section:

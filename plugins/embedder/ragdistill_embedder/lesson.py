@@ -8,6 +8,7 @@ from ragdistill.data.sampling import sample
 from ragdistill.data.training_texts import Role, TrainText
 from ragdistill.encoder import Encoder, Rows
 from ragdistill.training import trackers
+from ragdistill.training.fitting import Pace
 from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
 from ragdistill_embedder.config import EmbedderConfig
 
@@ -22,15 +23,13 @@ _STATIC = (12.0, 8_000_000, 12_288, 3e-3)
 """And of one that has none (benchmarks/LOG.md)."""
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Pace):
     """How the student is fitted."""
 
     epochs: float
     max_tokens: int
     batch_tokens: int
-    lr: float
-    seed: int
     similarity_weight: float
     state_weight: float
     temperature: float = 0.05
@@ -40,13 +39,6 @@ class Recipe:
     negatives: int = 7
     chunk_tokens: int = 1024
     """Tokens, padding included, whose activations are held at once where texts are mined."""
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    lora: int | None = None
-    """Rank of the updates that are trained; None where all weights are."""
-    trackers: tuple[str, ...] = ()
-    """What the trainer reports to, as ``ragdistill.training.trackers`` names them."""
 
 
 def make_recipe(

@@ -26,9 +26,10 @@ from ragdistill.training.narrowing import (
     indifferent,
     narrow,
 )
+from ragdistill.training.preparing import transformer_of
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.lesson import tokenised
-from ragdistill_embedder.student import states_of, transformer_of
+from ragdistill_embedder.student import states_of
 from ragdistill_embedder.teacher import Teacher
 
 SAMPLE = 256

@@ -7,11 +7,11 @@ from pathlib import Path
 from ragdistill.data.sampling import sample
 from ragdistill.distiller import Plan
 from ragdistill.encoder import Encoder
+from ragdistill.training.preparing import parameters
 from ragdistill_embedder import narrowing
 from ragdistill_embedder.collecting import Wish, by_role
 from ragdistill_embedder.lesson import Recipe, token_lengths
 from ragdistill_embedder.setup import Setup
-from ragdistill_embedder.student import parameters
 from ragdistill_embedder.teacher import Source
 
 _PROBE = 64

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ragdistill.data import leakage
-from ragdistill.data.collection import Collection
-from ragdistill.data.loading import load
-from ragdistill.data.splits import choose
 from ragdistill.data.training_texts import Role, TrainText, training_texts
 from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
@@ -18,24 +15,27 @@ from ragdistill.metrics import retrieval, suites
 from ragdistill.metrics.retrieval import Task, Vectors
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill.models.several import named, parse_weights
+from ragdistill.run_data import RunData
 from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, objective, together
-from ragdistill_embedder.config import STATIC, EmbedderConfig, named
+from ragdistill_embedder.config import STATIC, EmbedderConfig
 from ragdistill_embedder.endpoint.address import PREFIX
 from ragdistill_embedder.endpoint.teacher import EndpointTeacher
 from ragdistill_embedder.panel import Joined, Panel, Readable, unit
 from ragdistill_embedder.student import same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Source, Teacher
-from ragdistill_embedder.weighing import choose_weights, kept_weights, parse_weights
+from ragdistill_embedder.weighing import choose_weights, kept_weights
 
 
-class Setup:
+class Setup(RunData):
     """Models, data and stored signals of one run."""
 
     def __init__(self, config: EmbedderConfig, folder: Path) -> None:
         """``folder``: of the run."""
+        super().__init__(config)
         self.config, self.folder = config, folder
 
     @cached_property
@@ -134,40 +134,13 @@ class Setup:
         return base
 
     @cached_property
-    def collection(self) -> Collection:
-        """The text to learn from."""
-        return load(self.config.data)
-
-    @cached_property
-    def eval_collection(self) -> Collection:
-        """What is measured on."""
-        return load(self.config.eval_data) if self.config.eval_data else self.collection
-
-    @cached_property
-    def task(self) -> Task:
-        """The judged queries."""
-        if self.config.eval_data is not None:
-            choose(self.eval_collection)  # what is named for evaluation must have judgments
-        return retrieval.make_task(
-            self.eval_collection, limit=self.config.eval_queries, seed=self.config.seed
-        )
-
-    @cached_property
     def texts(self) -> list[TrainText]:
         """What is learnt from: no evaluation query is among it."""
-        splits = self.eval_collection.qrels
-        # A query that two splits judge is an evaluation query, too.
-        judged = {query for split, rows in splits.items() if split != "train" for query in rows}
-        train = set(splits.get("train", {})) - judged
-        avoid = [query.text for query in self.eval_collection.queries if query.id not in train]
-        if not self.eval_collection.queries:
-            avoid = [retrieval.opening(document) for document in self.eval_collection.documents]
-        avoid += suites.judged_queries(self.config.mteb)
         texts = training_texts(
             self.collection,
             limit=self.config.train_items,
             seed=self.config.seed,
-            avoid=avoid,
+            avoid=[*self.judged, *suites.judged_queries(self.config.mteb)],
             queries_only=self.config.asymmetric,
         )
         if len(texts) < 2:

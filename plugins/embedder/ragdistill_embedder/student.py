@@ -5,14 +5,13 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules.dense import Dense
-from sentence_transformers.base.modules.transformer import Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 from torch import Tensor, nn
 
 from ragdistill.encoder import Encoder, Prompts, is_static, is_table
-from ragdistill.errors import UserError
-from ragdistill.training.pruning import choose_layers, keep_layers, layer_list
+from ragdistill.training.preparing import layers_of, transformer_of
+from ragdistill.training.pruning import choose_layers, keep_layers
 
 
 def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> SentenceTransformer:
@@ -32,50 +31,9 @@ def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> Sentenc
     return student
 
 
-def transformer_of(model: SentenceTransformer) -> Transformer:
-    """The transformer at the bottom of a sentence-transformers model.
-
-    Raises:
-        UserError: it has none (a static model, say).
-    """
-    for module in model.modules():
-        if isinstance(module, Transformer):
-            found: Transformer = module
-            return found
-    raise UserError(
-        "the student has no transformer, so layers cannot be left out",
-        where="--student-layers",
-        mend="leave --student-layers out, or choose another --student",
-    )
-
-
 def states_of(model: SentenceTransformer) -> int:
     """Dimensions of a token's last state."""
     return int(transformer_of(model).get_embedding_dimension())
-
-
-def layers_of(model: SentenceTransformer) -> nn.ModuleList:
-    """The transformer layers of a sentence-transformers model."""
-    return layer_list(transformer_of(model).auto_model)
-
-
-def without_dropout(model: nn.Module) -> None:
-    """Switch dropout off, in place. The teacher's vectors are exact targets, so there is nothing
-    to regularise against; and a step without random numbers is the same step after a restart."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("dropout_prob", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-
-
-def freeze_words(model: SentenceTransformer) -> None:
-    """Keep the token embeddings as they are, in place. A corpus holds few of the vocabulary's
-    words; training only those would move them away from the words that queries will bring. They
-    are also most of a small student's weights, so each step and checkpoint gets cheaper."""
-    if not is_static(model):
-        transformer_of(model).auto_model.get_input_embeddings().requires_grad_(False)
 
 
 def append_map(model: SentenceTransformer, weight: Tensor) -> None:
@@ -133,8 +91,3 @@ def same_transformer(one: SentenceTransformer, other: SentenceTransformer) -> bo
         weight.shape == theirs[name].shape and bool((weight == theirs[name]).all())
         for name, weight in mine.items()
     )
-
-
-def parameters(model: nn.Module) -> int:
-    """Number of weights."""
-    return sum(parameter.numel() for parameter in model.parameters())

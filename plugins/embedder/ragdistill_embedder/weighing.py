@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ragdistill.data.sampling import sample
 from ragdistill.data.training_texts import pieces
-from ragdistill.errors import UserError
 from ragdistill.metrics.mixing import Matrix, fit_factors
 from ragdistill.run import read_manifest
 from ragdistill_embedder.lesson import in_order
@@ -26,34 +25,8 @@ if TYPE_CHECKING:
 _JUDGED = 50
 """Judged training queries from which on they say more than pieces of documents do."""
 _QUERIES, _DOCUMENTS = 512, 4096
-_WHERE = "--teacher-weights"
 KEPT = "teacher_weights"
 """Where in what training has found a run keeps its weights: all later stages measure by them."""
-
-
-def parse_weights(text: str | None, teachers: int) -> tuple[float, ...] | None:
-    """``--teacher-weights`` as shares that sum to 1; None where they are to be chosen.
-
-    Raises:
-        UserError: not a number above 0 for each of the ``teachers``.
-    """
-    if text is None:
-        return None
-    if teachers == 1:
-        raise UserError("there is one teacher", where=_WHERE, mend="leave it out")
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    total = sum(found)
-    shares = [value / total for value in found] if 0 < total < float("inf") else []
-    if len(shares) != teachers or not all(share > 0 for share in shares):
-        raise UserError(
-            f"{text!r} is not {teachers} numbers above 0",
-            where=_WHERE,
-            mend="give one for each teacher, as 2,1, or leave it out to have them chosen",
-        )
-    return tuple(shares)
 
 
 def choose_weights(setup: "Setup") -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """Cross-encoders as teachers: query and document are read together, the score is the logit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,58 @@ from ragdistill.encoder import BATCH_TOKENS
 from ragdistill.errors import UserError, loading
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
-from ragdistill_reranker.language_model import Pair, Scores
+from ragdistill_reranker.scoring import Forecast, Pair, Scores, forecast
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Pairs of like length: their places, their token ids, and how many those are."""
+
+    places: list[int]
+    rows: dict[str, list[list[int]]]
+    tokens: int
+
+
+class PairReader:
+    """Reads pairs in batches of like length."""
+
+    def __init__(self, network: Any, tokenizer: Any, max_length: int) -> None:
+        """``network``: of one logit, or two, on the device where it is to run."""
+        self._network, self._tokenizer, self._max_length = network, tokenizer, max_length
+
+    def answers(self, pairs: Sequence[Pair]) -> Iterator[tuple[list[int], Scores, int]]:
+        """See ``Scorer``: pairs are tokenised once, batches are of like length."""
+        for batch in self._batches(pairs):
+            yield batch.places, self._scores(batch.rows), batch.tokens
+
+    def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
+        """See ``Scorer``."""
+        batches = [batch for window in windows for batch in self._batches(window)]
+        return forecast(batches, lambda batch: batch.tokens, lambda batch: self._scores(batch.rows))
+
+    def _batches(self, pairs: Sequence[Pair]) -> Iterator["_Batch"]:
+        if not pairs:
+            return
+        encoded = self._tokenizer(
+            [query for query, _ in pairs],
+            [document for _, document in pairs],
+            truncation="longest_first",
+            max_length=self._max_length,
+            return_attention_mask=False,
+        )
+        lengths = [len(row) for row in encoded["input_ids"]]
+        for places in token_budget_batches(lengths, BATCH_TOKENS[self._network.device.type]):
+            rows = {key: [values[place] for place in places] for key, values in encoded.items()}
+            yield _Batch(list(places), rows, sum(lengths[place] for place in places))
+
+    @torch.inference_mode()
+    def _scores(self, rows: dict[str, list[list[int]]]) -> Scores:
+        padded = self._tokenizer.pad(rows, padding=True, return_tensors="pt").to(
+            self._network.device
+        )
+        logits = self._network(**padded).logits.float()
+        found = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        return np.asarray(found.cpu(), dtype=np.float32)
 
 
 class CrossEncoder:
@@ -69,25 +121,15 @@ class CrossEncoder:
             parameters={"reading": "logit"},
         )
 
-    def answers(self, pairs: Sequence[Pair]) -> Iterator[tuple[list[int], Scores, int]]:
-        """See ``Scorer``: pairs are tokenised once, batches are of like length."""
-        if not pairs:
-            return
-        encoded = self.tokenizer(
-            [query for query, _ in pairs],
-            [document for _, document in pairs],
-            truncation="longest_first",
-            max_length=self.max_length,
-            return_attention_mask=False,
-        )
-        lengths = [len(row) for row in encoded["input_ids"]]
-        for places in token_budget_batches(lengths, BATCH_TOKENS[self._device]):
-            rows = {key: [values[place] for place in places] for key, values in encoded.items()}
-            yield list(places), self._scores(rows), sum(lengths[place] for place in places)
+    @cached_property
+    def reader(self) -> PairReader:
+        """What reads its pairs."""
+        return PairReader(self.network, self.tokenizer, self.max_length)
 
-    @torch.inference_mode()
-    def _scores(self, rows: dict[str, list[list[int]]]) -> Scores:
-        padded = self.tokenizer.pad(rows, padding=True, return_tensors="pt").to(self._device)
-        logits = self.network(**padded).logits.float()
-        found = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
-        return np.asarray(found.cpu(), dtype=np.float32)
+    def answers(self, pairs: Sequence[Pair]) -> Iterator[tuple[list[int], Scores, int]]:
+        """See ``Scorer``."""
+        return self.reader.answers(pairs)
+
+    def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
+        """See ``Scorer``."""
+        return self.reader.forecast(windows)

@@ -1,14 +1,16 @@
-"""What a reranker is given: the documents that a first stage finds for each query."""
+"""What a reranker is given: the documents that a first stage finds for each query, and how well each
+fits by its lights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from ragdistill.encoder import Encoder, Prompts
+from ragdistill.encoder import Encoder
 from ragdistill.errors import UserError
 from ragdistill.metrics.ranking import search
 from ragdistill.metrics.trec import Rankings
@@ -28,37 +30,100 @@ class Candidates:
     """The first stage's, ``[q, n]``; 0 where there is no document."""
 
 
-def by_bm25(queries: Sequence[str], documents: Sequence[str], depth: int) -> Candidates:
-    """The ``depth`` documents whose words fit best (BM25 as Lucene counts it, through bm25s: Lù,
-    arXiv:2407.03618); no stemming and no stop words, for the language is not known. A document
-    without any of a query's words is no candidate."""
-    depth = min(depth, len(documents))
-    options = {"stopwords": [], "show_progress": False, "return_ids": False}
-    index = bm25s.BM25(method="lucene")
-    index.index(bm25s.tokenize(list(documents), **options), show_progress=False)
-    asked = bm25s.tokenize(list(queries), **options)
-    places, scores = index.retrieve(asked, k=depth, show_progress=False, sorted=True)
-    found = scores > 0
-    return Candidates(
-        np.where(found, places, NONE).astype(np.int64), np.where(found, scores, 0).astype("f4")
-    )
+class FirstStage(Protocol):
+    """Finds documents of one corpus."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def digest(self) -> str:
+        """What a run folder is held to."""
+
+    def find(self, queries: Sequence[str], depth: int) -> Candidates:
+        """The first ``depth`` documents of each query."""
+
+    def scores(self, queries: Sequence[str], texts: Sequence[Sequence[str]]) -> Scores:
+        """How well any ``texts`` fit their query, by the same measure: ``[q, n]`` for n texts each."""
 
 
-def by_vectors(
-    encoder: Encoder,
-    queries: Sequence[str],
-    documents: Sequence[str],
-    prompts: Prompts,
-    depth: int,
-) -> Candidates:
-    """The ``depth`` documents of greatest cosine, by exact search."""
-    found = search(
-        encoder.encode(list(queries), prompts.query),
-        encoder.encode(list(documents), prompts.passage),
-        [str(place) for place in range(len(documents))],
-        depth,
-    )
-    return _padded([[(int(place), score) for place, score in row] for row in found], depth)
+class Words:
+    """Documents whose words fit: BM25 as Lucene counts it, through bm25s (Lù, arXiv:2407.03618); no
+    stemming and no stop words, for the language is not known. A document without any of a query's
+    words is no candidate."""
+
+    name = digest = "bm25"
+    _OPTIONS: Mapping[str, Any] = {"stopwords": [], "show_progress": False, "return_ids": False}
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        self._documents = list(documents)
+        self._index = self._indexed(self._documents)
+
+    def _indexed(self, documents: Sequence[str]) -> bm25s.BM25:
+        index = bm25s.BM25(method="lucene")
+        index.index(bm25s.tokenize(list(documents), **self._OPTIONS), show_progress=False)
+        return index
+
+    def find(self, queries: Sequence[str], depth: int) -> Candidates:
+        """See :class:`FirstStage`."""
+        depth = min(depth, len(self._documents))
+        asked = bm25s.tokenize(list(queries), **self._OPTIONS)
+        places, scores = self._index.retrieve(asked, k=depth, show_progress=False, sorted=True)
+        found = scores > 0
+        return Candidates(
+            np.where(found, places, NONE).astype(np.int64), np.where(found, scores, 0).astype("f4")
+        )
+
+    def scores(self, queries: Sequence[str], texts: Sequence[Sequence[str]]) -> Scores:
+        """See :class:`FirstStage`. Texts that are not of the corpus are counted as one more document
+        each, which leaves the weights of words as good as they were."""
+        known = {text: place for place, text in enumerate(self._documents)}
+        others = dict.fromkeys(text for row in texts for text in row if text not in known)
+        index = self._indexed([*self._documents, *others]) if others else self._index
+        known |= {text: len(self._documents) + number for number, text in enumerate(others)}
+        scored = np.zeros((len(texts), max(map(len, texts), default=0)), dtype=np.float32)
+        asked = bm25s.tokenize(list(queries), **self._OPTIONS)
+        for number, (words, row) in enumerate(zip(asked, texts, strict=True)):
+            if words:
+                every = index.get_scores(words)
+                scored[number, : len(row)] = every[[known[text] for text in row]]
+        return scored
+
+
+class Nearest:
+    """Documents of greatest cosine to the query, by exact search."""
+
+    def __init__(self, name: str, digest: str, encoder: Encoder, documents: Sequence[str]) -> None:
+        self.name, self.digest = name, digest
+        self._encoder, self._prompts = encoder, encoder.prompts
+        self._documents = list(documents)
+        self._vectors = self._encoded(self._documents)
+
+    def _encoded(self, documents: Sequence[str]) -> Scores:
+        return self._encoder.encode(documents, self._prompts.passage)
+
+    def find(self, queries: Sequence[str], depth: int) -> Candidates:
+        """See :class:`FirstStage`."""
+        names = [str(place) for place in range(len(self._documents))]
+        asked = self._encoder.encode(list(queries), self._prompts.query)
+        found = search(asked, self._vectors, names, depth)
+        return _padded([[(int(place), score) for place, score in row] for row in found], depth)
+
+    def scores(self, queries: Sequence[str], texts: Sequence[Sequence[str]]) -> Scores:
+        """See :class:`FirstStage`."""
+        known = {text: place for place, text in enumerate(self._documents)}
+        others = list(dict.fromkeys(text for row in texts for text in row if text not in known))
+        known |= {text: len(self._documents) + number for number, text in enumerate(others)}
+        vectors = (
+            np.concatenate([self._vectors, self._encoded(others)]) if others else self._vectors
+        )
+        asked = self._encoder.encode(list(queries), self._prompts.query)
+        places = np.array([[known[text] for text in row] for row in texts], dtype=np.int64)
+        cosines: Scores = np.stack(
+            [vectors[row] @ query for row, query in zip(places, asked, strict=True)]
+        )
+        return cosines
 
 
 def from_rankings(
@@ -72,18 +137,20 @@ def from_rankings(
         documents: ids, in the order of the corpus.
 
     Raises:
-        UserError: a query that is not ranked, or a document that is not in the corpus.
+        UserError: a query with fewer than two documents, or a document that is not in the corpus.
     """
     places: Mapping[str, int] = {name: place for place, name in enumerate(documents)}
     rows = []
     for query in queries:
-        if query not in rankings:
+        ranked = rankings.get(query, ())[:depth]
+        if len(ranked) < 2:
             raise UserError(
-                f"ranks nothing for the query {query!r}",
+                f"ranks {len(ranked) or 'no'} document{'' if len(ranked) == 1 else 's'} for the query "
+                f"{query!r}",
                 where=where,
-                mend="rank documents for every query that is judged",
+                mend="rank two or more for every query that is judged",
             )
-        for document, _ in rankings[query][:depth]:
+        for document, _ in ranked:
             if document not in places:
                 raise UserError(
                     f"names the document {document!r} for the query {query!r}, which is not in the "
@@ -91,7 +158,7 @@ def from_rankings(
                     where=where,
                     mend="give the corpus that was searched with --data",
                 )
-        rows.append([(places[document], score) for document, score in rankings[query][:depth]])
+        rows.append([(places[document], score) for document, score in ranked])
     return _padded(rows, depth)
 
 

@@ -5,14 +5,13 @@ tokens after the passage and a request for a question. Yes or no is the log-odds
 Qwen3-Reranker is read. In both the document comes first, so that it is read once for all its queries.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -20,11 +19,11 @@ from ragdistill.errors import UserError, loading
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill_reranker.packing import Group, Row, pack
+from ragdistill_reranker.scoring import Forecast, Pair, Scores, forecast
 
 Reading = Literal["likelihood", "yes-no"]
-Pair = tuple[str, str]
-"""A query and a document."""
-Scores = NDArray[np.float32]
+Precision = Literal["float32", "bfloat16"]
+"""Of its weights and states; log-probabilities are taken in float32."""
 
 _DOCUMENT, _QUERY = "\x00document\x00", "\x00query\x00"
 _ASKED = {
@@ -50,8 +49,15 @@ class _Template:
 class LanguageModel:
     """A causal language model that scores pairs."""
 
-    def __init__(self, model: ResolvedModel, device: str, reading: Reading = "likelihood") -> None:
-        self.model, self._device, self.reading = model, device, reading
+    def __init__(
+        self,
+        model: ResolvedModel,
+        device: str,
+        reading: Reading = "likelihood",
+        precision: Precision = "float32",
+    ) -> None:
+        self.model, self._device = model, device
+        self.reading, self.precision = reading, precision
 
     @property
     def scale(self) -> str:
@@ -65,7 +71,7 @@ class LanguageModel:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        return load(self.model, self._device)
+        return load(self.model, self._device, self.precision)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -121,6 +127,7 @@ class LanguageModel:
                 "chat": bool(self.tokenizer.chat_template),
                 "document_tokens": DOCUMENT_TOKENS,
                 "query_tokens": QUERY_TOKENS,
+                "precision": self.precision,
             },
         )
 
@@ -145,13 +152,21 @@ class LanguageModel:
         Raises:
             UserError: a query has no token.
         """
+        for row in self._rows(pairs):
+            yield [span.place for span in row.spans], self._read(row), len(row.tokens)
+
+    def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
+        """See ``Scorer``."""
+        rows = [row for window in windows for row in self._rows(window)]
+        return forecast(rows, lambda row: len(row.tokens), self._read)
+
+    def _rows(self, pairs: Sequence[Pair]) -> Iterator[Row]:
         groups = self.groups(pairs)
         for group in groups:
             for place, tokens in group.continuations:
                 if not tokens:
                     raise UserError(f"the query {pairs[place][0]!r} has no token to be scored")
-        for row in pack(groups, ROW_TOKENS[self._device]):
-            yield [span.place for span in row.spans], self._read(row), len(row.tokens)
+        return pack(groups, ROW_TOKENS[self._device])
 
     @torch.inference_mode()
     def _read(self, row: Row) -> Scores:
@@ -186,8 +201,17 @@ class LanguageModel:
         return np.array([-part.mean() for part in parts], dtype=np.float32)
 
 
-def load(model: ResolvedModel, device: str) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer; GGUF weights are brought back to float32.
+def usual_precision(device: str) -> Precision:
+    """bfloat16 where the processor multiplies in it, else float32: on one that does not, bfloat16 is
+    many times slower (benchmarks/LOG.md)."""
+    if device != "cpu":
+        return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+
+
+def load(model: ResolvedModel, device: str, precision: Precision) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer; GGUF weights are brought back to numbers.
 
     Raises:
         UserError: it cannot be loaded.
@@ -195,7 +219,7 @@ def load(model: ResolvedModel, device: str) -> tuple[Any, Any]:
     path = model.path
     named = {"gguf_file": path.name} if path.is_file() else {}
     folder = str(path.parent if path.is_file() else path)
-    dtype = torch.float32 if device == "cpu" else "auto"
+    dtype = getattr(torch, precision)
     safely = {"local_files_only": True, "trust_remote_code": False, **named}
     with loading(path, "causal language model"):
         network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **safely)

@@ -1,16 +1,20 @@
 """Scores of pairs of a query and a document, kept in the signal store by their content."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from time import perf_counter
+from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, pair_key
 from ragdistill.signals.store import Space
-from ragdistill_reranker.language_model import Pair, Scores
 
+Pair = tuple[str, str]
+"""A query and a document."""
+Scores = NDArray[np.float32]
 AT_ONCE = 8192
 """Pairs that are sorted by document at a time: enough that a document is read for many queries at
 once, and few enough that memory does not grow with the candidates."""
@@ -38,6 +42,44 @@ class Scorer(Protocol):
             UserError: it does not answer, or must not be asked for more.
         """
 
+    def forecast(self, windows: Iterable[Sequence[Pair]]) -> "Forecast":
+        """What ``answers`` of each window would take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Tokens that a teacher would read, and the seconds that takes here; None where that cannot be
+    told."""
+
+    tokens: int
+    seconds: float | None
+
+
+Batch = TypeVar("Batch")
+_PROBES = 8
+
+
+def forecast(
+    batches: Sequence[Batch], size: Callable[[Batch], int], run: Callable[[Batch], object]
+) -> Forecast:
+    """By running some of ``batches``, evenly spread.
+
+    Args:
+        size: tokens of a batch.
+        run: has the teacher read one.
+    """
+    tokens = sum(map(size, batches))
+    step = max(1, len(batches) // _PROBES)
+    probes = batches[step // 2 :: step]
+    if not probes:
+        return Forecast(0, 0.0)
+    run(probes[0])  # loads what is loaded once
+    started = perf_counter()
+    for batch in probes:
+        run(batch)
+    taken = perf_counter() - started
+    return Forecast(tokens, taken * tokens / sum(map(size, probes)))
+
 
 @dataclass(frozen=True, slots=True)
 class Collected:
@@ -45,6 +87,20 @@ class Collected:
 
     pairs: int
     tokens: int
+
+
+def windows(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """``pairs``, each once, in the order in which teachers are asked."""
+    wanted = sorted(dict.fromkeys(pairs), key=lambda pair: (pair[1], pair[0]))
+    for start in range(0, len(wanted), AT_ONCE):
+        yield wanted[start : start + AT_ONCE]
+
+
+def unscored(pairs: Sequence[Pair], space: Space) -> Iterator[list[Pair]]:
+    """Those that are not stored yet, window by window."""
+    for window in windows(pairs):
+        missing = space.missing([pair_key(*pair) for pair in window])
+        yield [window[place] for place in missing]
 
 
 def collect(scorer: Scorer, pairs: Sequence[Pair], space: Space) -> Collected:
@@ -55,11 +111,9 @@ def collect(scorer: Scorer, pairs: Sequence[Pair], space: Space) -> Collected:
         UserError: the teacher does not answer, or returned NaN or infinity; the store cannot be
             written.
     """
-    wanted = sorted(dict.fromkeys(pairs), key=lambda pair: (pair[1], pair[0]))
     asked = tokens = 0
-    with track("teacher", len(wanted)) as advance, space.writer() as writer:
-        for start in range(0, len(wanted), AT_ONCE):
-            window = wanted[start : start + AT_ONCE]
+    with track("teacher", len(set(pairs))) as advance, space.writer() as writer:
+        for window in windows(pairs):
             keys = [pair_key(*pair) for pair in window]
             missing = space.missing(keys)
             advance(len(window) - len(missing), 0)

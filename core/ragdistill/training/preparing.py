@@ -1,0 +1,54 @@
+"""A model made ready to learn, whatever it is made for: embedders, rerankers, late interaction."""
+
+from sentence_transformers.base.modules.transformer import Transformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from torch import nn
+
+from ragdistill.errors import UserError
+from ragdistill.training.pruning import layer_list
+
+
+def transformer_of(model: nn.Module) -> Transformer:
+    """The transformer at the bottom of a sentence-transformers model.
+
+    Raises:
+        UserError: it has none (a static model, say).
+    """
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            found: Transformer = module
+            return found
+    raise UserError(
+        "the student has no transformer, so layers cannot be left out",
+        where="--student-layers",
+        mend="leave --student-layers out, or choose another --student",
+    )
+
+
+def layers_of(model: nn.Module) -> nn.ModuleList:
+    """The transformer layers of a sentence-transformers model."""
+    return layer_list(transformer_of(model).auto_model)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Switch dropout off, in place. The teacher's answers are exact targets, so there is nothing
+    to regularise against; and a step without random numbers is the same step after a restart."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout_prob", "attention_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def freeze_words(model: nn.Module) -> None:
+    """Keep the token embeddings as they are, in place. A corpus holds few of the vocabulary's
+    words; training only those would move them away from the words that queries will bring. They
+    are also most of a small student's weights, so each step and checkpoint gets cheaper."""
+    if not any(isinstance(module, StaticEmbedding) for module in model.modules()):
+        transformer_of(model).auto_model.get_input_embeddings().requires_grad_(False)
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,182 @@
+"""What ``ragdistill reranker`` can be told."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from ragdistill.config import RunConfig, option
+from ragdistill.errors import UserError
+from ragdistill.models.several import named
+
+Kind = Literal["colbert", "bi-encoder", "cross-encoder"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RerankerConfig(RunConfig):
+    """The reranker's options beside those of every component."""
+
+    teacher: str = option(
+        "Model that scores pairs of a query and a document: a cross-encoder or a language model, by alias, "
+        "Hub id, folder or GGUF file; several, as A,B, teach their calibrated sum.",
+        affects="collect",
+        metavar="MODEL",
+    )
+    student: Kind = option(  # noqa: RUF009 - a literal type
+        "What the student is: a vector of each token (late interaction), one vector of each text, or "
+        "query and document read together.",
+        affects="collect",
+        default="colbert",
+    )
+    student_model: str | None = option(
+        "Model that the student is made of.",
+        affects="collect",
+        default=None,
+        metavar="MODEL",
+        shown_default="MiniLM; of a cross-encoder the teacher, if that is one",
+    )
+    student_layers: str | None = option(
+        "Keep N layers of it, evenly spread; or name them, counted from 0, as 0,2,5.",
+        affects="train",
+        default=None,
+        metavar="N|LIST",
+    )
+    token_dims: Annotated[int, Gt(0)] | None = option(
+        "Dimensions of a token's vector (colbert).",
+        affects="train",
+        default=None,
+        metavar="N",
+        shown_default="128",
+    )
+    reading: Literal["likelihood", "yes-no"] | None = option(
+        "How a language model scores: by the likelihood of the query given the document, or by the "
+        "odds of yes against no.",
+        affects="collect",
+        default=None,
+        shown_default="likelihood; yes-no of rerankers",
+    )
+    precision: Literal["float32", "bfloat16"] | None = option(
+        "In what a language model computes.",
+        affects="collect",
+        default=None,
+        shown_default="bfloat16 where the processor has it, else float32",
+    )
+    fuse: Literal["auto", "on", "off"] = option(
+        "Whether the first stage's score counts as a teacher's, too; auto: with language models.",
+        affects="collect",
+        default="auto",
+    )
+    teacher_weights: str | None = option(
+        "How much each of several teachers counts, and last the first stage if it is fused, as 2,1.",
+        affects="collect",
+        default=None,
+        metavar="LIST",
+        shown_default="chosen on the training questions",
+    )
+    first_stage: str | None = option(
+        "What finds candidates: bm25, or an embedder.",
+        affects="collect",
+        default=None,
+        metavar="bm25|MODEL",
+        shown_default="the student's model if that is an embedder, else bm25",
+    )
+    candidates_from: str | None = option(
+        "Candidates that the reranker will really meet: the run of a distilled embedder, or a TREC run "
+        "file (of the judged queries; others then have those of --first-stage).",
+        affects="collect",
+        default=None,
+        metavar="RUN|FILE",
+    )
+    candidates: Annotated[int, Ge(2)] = option(
+        "Documents of each query that are reranked.", affects="collect", default=20, metavar="N"
+    )
+    ways: Annotated[int, Ge(2)] = option(
+        "Documents in a list that is learnt from: the positive, hard, medium and random ones.",
+        affects="collect",
+        default=16,
+        metavar="N",
+    )
+    train_items: Annotated[int, Gt(0)] | None = option(
+        "Learn from at most N lists, drawn with the seed.",
+        affects="collect",
+        default=None,
+        metavar="N",
+        shown_default="400 of a language model, else 2000",
+    )
+    max_length: Annotated[int, Gt(0)] | None = option(
+        "Cut pairs after N tokens (cross-encoder teachers).",
+        affects="collect",
+        default=None,
+        metavar="N",
+        shown_default="the teacher's",
+    )
+    epochs: Annotated[float, Gt(0)] | None = option(
+        "Passes over the lists.",
+        affects="train",
+        default=None,
+        metavar="N",
+        shown_default="by student",
+        sweep=True,
+    )
+    lr: Annotated[float, Gt(0)] | None = option(
+        "Peak learning rate (AdamW, cosine after 5 % warm-up).",
+        affects="train",
+        default=None,
+        metavar="RATE",
+        shown_default="by student",
+        sweep=True,
+    )
+    batch_lists: Annotated[int, Gt(0)] = option(
+        "Lists in a training step.", affects="train", default=4, metavar="N", sweep=True
+    )
+    chunk_tokens: Annotated[int, Gt(0)] = option(
+        "Tokens, padding included, whose activations are held at once; larger steps are made of such "
+        "parts (GradCache).",
+        affects="train",
+        default=4096,
+        metavar="N",
+    )
+    temperature: Annotated[float, Gt(0)] = option(
+        "Of softmaxes over a list, on both sides.",
+        affects="train",
+        default=1.0,
+        metavar="T",
+        sweep=False,
+    )
+    margin: Annotated[float, Ge(0)] = option(
+        "With --method hinge: how much further than the teacher the student sets the positive apart.",
+        affects="train",
+        default=0.3,
+        metavar="M",
+    )
+    report_to: str = option(
+        "Also log training to these trackers, as tensorboard,wandb; files go to trackers/ of the run.",
+        affects="report",
+        default="none",
+        metavar="LIST",
+    )
+
+    @property
+    def teacher_name(self) -> str:
+        """See ``RunConfig``: all of them, where there are several."""
+        return "+".join(Path(name).name for name in named(self.teacher))
+
+
+def check_together(config: RerankerConfig) -> None:
+    """Refuse options that one by one are good, and together say nothing.
+
+    Raises:
+        UserError: naming one of them.
+    """
+    colbert = config.student == "colbert"
+    for wrong, where, why, mend in (
+        (
+            config.token_dims and not colbert,
+            "--token-dims",
+            f"a {config.student} has no vectors of tokens",
+            "leave it out, or give --student colbert",
+        ),
+    ):
+        if wrong:
+            raise UserError(why, where=where, mend=mend)

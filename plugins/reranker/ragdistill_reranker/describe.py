@@ -1,0 +1,117 @@
+"""What the report says of models and data."""
+
+from pathlib import Path
+from typing import Any
+
+from ragdistill.data.leakage import summary
+from ragdistill.models.digest import digests
+from ragdistill.models.licences import licence_of
+from ragdistill.models.resolve import ResolvedModel
+from ragdistill.training.preparing import parameters
+from ragdistill_reranker.config import Kind
+from ragdistill_reranker.lists import Findings
+from ragdistill_reranker.setup import Setup
+from ragdistill_reranker.students import Student, size
+
+_CLASSES: dict[Kind, tuple[str, str]] = {
+    "colbert": ("MultiVectorEncoder", "sentence-similarity"),
+    "bi-encoder": ("SentenceTransformer", "sentence-similarity"),
+    "cross-encoder": ("CrossEncoder", "text-ranking"),
+}
+_APART = """
+from sentence_transformers import {name}
+
+student = {name}("path/to/student")
+query = student.encode_query(["How do I read a file line by line?"])
+documents = student.encode_document(["Open the file and iterate over it.", "Close the file."])
+print(student.similarity(query, documents))
+"""
+_TOGETHER = """
+from sentence_transformers import {name}
+
+student = {name}("path/to/student")
+query = "How do I read a file line by line?"
+print(student.predict([(query, "Open the file and iterate over it."), (query, "Close the file.")]))
+"""
+
+
+def describe_teacher(setup: Setup) -> dict[str, Any]:
+    """The report's entry of the teacher; its parts, where several scores make one."""
+    each = [_describe(scorer.model) for scorer in setup.scorers]
+    whole = each[0] if len(each) == 1 else _together(each)
+    blend = setup.blend
+    return whole | {"scores": blend.as_json()}
+
+
+def _together(each: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": "+".join(one["name"] for one in each),
+        "digest": "+".join(one["digest"] for one in each),
+        "licence": None,
+    }
+
+
+def _describe(model: ResolvedModel) -> dict[str, Any]:
+    licence = licence_of(model.alias, model.path)
+    whole = model.path if model.path.is_dir() else None
+    return {
+        "name": model.name,
+        "digest": model.weights_digest,
+        "revision": model.revision,
+        "parameters": model.alias.parameters if model.alias else None,
+        "size_mb": _megabytes(size(whole) if whole else model.path.stat().st_size),
+        "licence": licence.name,
+        "outputs_may_train": licence.outputs_may_train,
+        "terms": licence.terms,
+    }
+
+
+def describe_student(
+    name: str, folder: Path, student: Student, base: ResolvedModel
+) -> dict[str, Any]:
+    """The report's entry of the student: its licence is that of the weights it began with."""
+    cls, tag = _CLASSES[student.kind]
+    usage = _TOGETHER if student.kind == "cross-encoder" else _APART
+    return {
+        "name": name,
+        "digest": digests(folder).weights,
+        "base": base.name,
+        "base_model": base.alias.hub if base.alias else None,
+        "library": "sentence-transformers",
+        "pipeline_tag": tag,
+        "usage": usage.format(name=cls),
+        "parameters": parameters(student.model),
+        "size_mb": _megabytes(size(folder)),
+        "licence": base.licence,
+        "kind": student.kind,
+    }
+
+
+def describe_data(setup: Setup, findings: Findings) -> dict[str, Any]:
+    """The report's entry of what was measured on, with what was learnt from."""
+    task, collection, lists = setup.task, setup.eval_collection, setup.train_lists
+    matches = setup.near_duplicates
+    return {
+        "name": collection.name,
+        "digest": collection.digest,
+        "documents": len(task.documents),
+        "queries": len(task.queries),
+        "split": task.split,
+        "near_duplicates": None
+        if matches is None
+        else summary(matches, list(lists.queries), task.query_texts),
+        "candidates": {
+            "first_stage": setup.eval_stage.name,
+            "depth": int(setup.eval_candidates.places.shape[1]),
+        },
+        "train": {
+            "name": setup.collection.name,
+            "digest": setup.collection.digest,
+            "pieces": sum(question.rest is not None for question in setup.questions),
+            **findings.as_json(),
+        },
+    }
+
+
+def _megabytes(size: int) -> float:
+    return round(size / 1e6, 3)

@@ -1,0 +1,169 @@
+"""The reranker's four stages: this file only hands things from one to the next."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragdistill.distiller import Distiller, Plan, Section, Stage
+from ragdistill.metrics import retrieval
+from ragdistill.metrics.by_query import quality_by
+from ragdistill.metrics.worst import worst
+from ragdistill.training import trackers
+from ragdistill.training.preparing import layers_of
+from ragdistill_reranker import evaluation, latency, students, training
+from ragdistill_reranker.config import RerankerConfig, check_together
+from ragdistill_reranker.describe import describe_data, describe_student, describe_teacher
+from ragdistill_reranker.lists import examine
+from ragdistill_reranker.planning import make_plan
+from ragdistill_reranker.setup import Setup
+from ragdistill_reranker.training import Lesson, Objective, Recipe
+
+DEFAULT_GATE = 0.95
+"""What the verdict asks for when no --gate is given: the usual go-ahead for rerankers."""
+_PACE = {"colbert": (2.0, 3e-5), "bi-encoder": (3.0, 5e-5), "cross-encoder": (3.0, 5e-5)}
+"""Passes and learning rate by student (benchmarks/LOG.md)."""
+_MEASURED = 256
+"""Documents that a late-interaction student's projection is measured on."""
+
+
+class RerankerDistiller(Distiller[RerankerConfig]):
+    """A small model that orders candidates as a big one does."""
+
+    objective: Objective = "listwise"
+
+    @cached_property
+    def setup(self) -> Setup:
+        """Models, data and scores."""
+        return Setup(self.config, self.folder)
+
+    @property
+    def student_folder(self) -> Path:
+        """Where the student is."""
+        return self.folder / "student"
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digests of teachers, student's base, first stage and data."""
+        setup = self.setup
+        # Whatever is wrong with models, data or options is said before anything is written, and
+        # what costs least to find first.
+        check_together(self.config)
+        _ = self._recipe, setup.scorers, setup.base
+        _ = setup.task, setup.questions
+        _ = self._new_student()
+        _ = setup.spaces, setup.eval_candidates
+        return setup.inputs
+
+    def outputs(self, stage: Stage) -> tuple[str, ...]:
+        """What a finished stage has left."""
+        judged = ("rankings/qrels.trec",) if self.setup.task.qrels else ()
+        left: dict[Stage, tuple[str, ...]] = {
+            "train": ("student/config.json",),
+            "evaluate": (
+                "rankings/first_stage.trec",
+                "rankings/teacher.trec",
+                "rankings/student.trec",
+                *judged,
+            ),
+        }
+        return left.get(stage, ())
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        config = self.config
+        epochs, lr = _PACE[config.student]
+        return Recipe(
+            objective=self.objective,
+            epochs=config.epochs or epochs,
+            lr=config.lr or lr,
+            seed=config.seed,
+            batch_lists=config.batch_lists,
+            chunk_tokens=config.chunk_tokens,
+            temperature=config.temperature,
+            margin=config.margin,
+            trackers=trackers.parse(config.report_to),
+        )
+
+    def plan(self) -> Plan:
+        """Pairs still to be scored, and what a sample of them takes on this machine."""
+        check_together(self.config)
+        return make_plan(self.setup, self._recipe, self.folder)
+
+    def collect(self) -> Section:
+        """The teachers' scores of training and evaluation lists."""
+        done = self.setup.collect()
+        return {"items": done.pairs, "tokens": done.tokens}
+
+    def _new_student(self) -> students.Student:
+        texts = [document.content for document in self.setup.collection.documents[:_MEASURED]]
+        return students.make(self.config, self.setup.base.path, texts)
+
+    @cached_property
+    def _lesson(self) -> Lesson:
+        lists, setup = self.setup.train_lists, self.setup
+        target = setup.target(lists)
+        known = np.array([bool(question.relevant) for question in setup.questions])
+        return Lesson(lists, target, examine(target, lists.there, known))
+
+    def train(self) -> Section:
+        """The student, left in ``student/``."""
+        # Whatever was pruned or damaged since it was collected is asked for again, and only that.
+        self.setup.collect()
+        student = self._new_student()
+        found = training.fit(student, self._lesson, self._recipe, self.folder / "checkpoints")
+        student.save(self.student_folder)
+        return {
+            "items": found.pop("items"),
+            "tokens": found.pop("tokens"),
+            "training": {**found, "objective": self.objective},
+        }
+
+    def _name(self, student: students.Student) -> str:
+        layers = f"-L{len(layers_of(student.model))}" if self.config.student_layers else ""
+        return f"{self.setup.base.name}{layers}-{student.kind}"
+
+    def evaluate(self) -> Section:
+        """Quality of first stage, teacher and student on the same candidates, and the rankings."""
+        setup, task = self.setup, self.setup.task
+        setup.collect()
+        lists, candidates, seed = setup.eval_lists, setup.eval_candidates, self.config.seed
+        student = students.KINDS[self.config.student].load(self.student_folder, self.config.device)
+        target, scores = setup.target(lists), student.score(lists)
+        first = evaluation.reranked(task, candidates, candidates.scores)
+        teacher = evaluation.reranked(task, candidates, target)
+        ranked = evaluation.reranked(task, candidates, scores)
+        systems = {"first_stage": first, "teacher": teacher, "student": ranked}
+        retrieval.write_rankings(self.folder, task, systems)
+        return {
+            "items": len(task.queries),
+            "teacher": describe_teacher(setup),
+            "student": describe_student(
+                self._name(student), self.student_folder, student, setup.base
+            ),
+            "data": describe_data(setup, self._lesson.findings),
+            "quality": evaluation.quality(task, first, teacher, ranked, seed),
+            "agreement": evaluation.agreement(target, scores, lists.there),
+            "quality_by": quality_by(task, teacher, ranked, setup.near_duplicates, seed),
+            "worst": worst(task, teacher, ranked),
+        }
+
+    def export(self) -> Section:
+        """The speed of teacher and student."""
+        student = students.KINDS[self.config.student].load(self.student_folder, self.config.device)
+        serving = {"student": student}
+        speed: dict[str, Any] = latency.measure(
+            self.setup.eval_stage,
+            self.setup.task.query_texts,
+            self.setup.task.document_texts,
+            self.setup.scorers,
+            serving,
+            self.config.seed,
+        )
+        return {"exports": {}, "speed": speed}
+
+    def judge(self) -> Section:
+        """The verdict on nDCG@10, from the rankings."""
+        gate = self.config.gate or DEFAULT_GATE
+        return {"verdict": retrieval.verdict(self.folder, gate, self.config.seed)}

@@ -1,0 +1,41 @@
+"""What a run would do and cost, told before anything is done."""
+
+from pathlib import Path
+
+from ragdistill.distiller import Plan
+from ragdistill_reranker import scoring
+from ragdistill_reranker.setup import Setup
+from ragdistill_reranker.training import Recipe
+
+
+def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
+    """Pairs still to be scored, and what a sample of them takes on this machine."""
+    steps, items, tokens = [], 0, 0
+    seconds: float | None = 0.0
+    stored = 0
+    for scorer, space in zip(setup.scorers, setup.spaces, strict=True):
+        windows = list(scoring.unscored(setup.pairs, space))
+        count = sum(map(len, windows))
+        told = scorer.forecast(windows)
+        steps.append(
+            f"have {scorer.model.name} score {count:,} of {len(setup.pairs):,} pairs ({scorer.scale})"
+        )
+        items, tokens = items + count, tokens + told.tokens
+        stored += count * space.record_bytes
+        seconds = None if seconds is None or told.seconds is None else seconds + told.seconds
+    lists, config = setup.train_lists, setup.config
+    kept = f" with {config.student_layers} of its layers" if config.student_layers else ""
+    made, ways = f"a {config.student} of {setup.base.name}{kept}", lists.there.shape[1]
+    return Plan(
+        steps=(
+            f"take candidates of {setup.stage.name}, the first {config.candidates}",
+            *steps,
+            f"train {made} on {len(lists.queries):,} lists of {ways}, {recipe.epochs:g} times",
+            f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
+            f"export to {folder / 'export'}",
+        ),
+        items=items,
+        tokens=tokens,
+        store_bytes=stored,
+        seconds=seconds,
+    )

@@ -1,0 +1,292 @@
+"""What the reranker's stages stand on: each thing is read once, and only when it is needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ragdistill.data import leakage
+from ragdistill.encoder import load_encoder
+from ragdistill.errors import UserError
+from ragdistill.files import sha256_file
+from ragdistill.metrics import trec
+from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill.models.several import named, parse_weights
+from ragdistill.run_data import RunData
+from ragdistill.signals import default_address
+from ragdistill.signals.store import SignalStore, Space
+from ragdistill_reranker import blending, scoring, teachers
+from ragdistill_reranker.blending import Blend, Part, Present
+from ragdistill_reranker.config import RerankerConfig
+from ragdistill_reranker.first_stage import (
+    NONE,
+    Candidates,
+    FirstStage,
+    Nearest,
+    Scores,
+    Words,
+    from_rankings,
+)
+from ragdistill_reranker.language_model import LanguageModel
+from ragdistill_reranker.lists import make_lists
+from ragdistill_reranker.questions import Question, questions
+from ragdistill_reranker.scoring import Pair
+
+BM25 = "bm25"
+DEFAULT_MODEL = "MiniLM"
+"""What a student is made of unless that is said."""
+_LISTS = {True: 400, False: 2000}
+"""Lists learnt from, of a language model and of a cross-encoder: what the one scores in minutes the
+other scores in seconds."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Queries, and documents of each."""
+
+    queries: Sequence[str]
+    texts: Sequence[Sequence[str]]
+    """``n`` documents each; an empty one where there are fewer."""
+    there: Present
+    """``[q, n]``, false where there are fewer."""
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """All that a teacher has to score, query by query."""
+        return [
+            (query, text)
+            for query, row, marks in zip(self.queries, self.texts, self.there, strict=True)
+            for text, mark in zip(row, marks, strict=True)
+            if mark
+        ]
+
+    def spread(self, scores: Scores) -> Scores:
+        """``scores`` of :attr:`pairs` as ``[q, n]``; 0 where there is no document."""
+        found: Scores = np.zeros(self.there.shape, dtype=np.float32)
+        found[self.there] = scores
+        return found
+
+
+class Setup(RunData):
+    """Models, data and stored scores of one run."""
+
+    def __init__(self, config: RerankerConfig, folder: Path) -> None:
+        """``folder``: of the run."""
+        super().__init__(config)
+        self.config, self.folder = config, folder
+
+    @cached_property
+    def scorers(self) -> tuple[teachers.Local, ...]:
+        """The teachers, each asked by itself."""
+        config = self.config
+        return tuple(
+            teachers.make_scorer(
+                name,
+                config.device,
+                reading=config.reading,
+                precision=config.precision,
+                max_length=config.max_length,
+            )
+            for name in named(config.teacher)
+        )
+
+    @cached_property
+    def base(self) -> ResolvedModel:
+        """The files of the model that the student is made of."""
+        config, first = self.config, self.scorers[0]
+        if config.student_model is not None:
+            return resolve(config.student_model)
+        if config.student == "cross-encoder" and not isinstance(first, LanguageModel):
+            return first.model
+        return resolve(DEFAULT_MODEL)
+
+    @property
+    def fused(self) -> bool:
+        """Whether the first stage teaches, too."""
+        if self.config.fuse != "auto":
+            return self.config.fuse == "on"
+        return any(isinstance(scorer, LanguageModel) for scorer in self.scorers)
+
+    @cached_property
+    def stage(self) -> FirstStage:
+        """What finds candidates in the text that is learnt from."""
+        return self._stage([document.content for document in self.collection.documents])
+
+    @cached_property
+    def eval_stage(self) -> FirstStage:
+        """The same in what is measured on."""
+        if self.eval_collection is self.collection:
+            return self.stage
+        return self._stage(self.task.document_texts)
+
+    def _stage(self, documents: Sequence[str]) -> FirstStage:
+        model = self._embedder
+        if model is None:
+            return Words(documents)
+        return Nearest(
+            model.name,
+            model.weights_digest,
+            load_encoder(model.path, self.config.device),
+            documents,
+        )
+
+    @cached_property
+    def _embedder(self) -> ResolvedModel | None:
+        """What ``--first-stage`` or ``--candidates-from`` names, or the usual; None for BM25."""
+        config = self.config
+        if config.candidates_from is not None and is_run(config.candidates_from):
+            return resolve(str(Path(config.candidates_from) / "student"))
+        if config.first_stage is not None:
+            named_model = config.first_stage
+            return None if named_model == BM25 else resolve(named_model, kind="embedder")
+        return self.base if (self.base.path / "modules.json").exists() else None
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        """What is learnt from: no evaluation query is among it."""
+        language = any(isinstance(scorer, LanguageModel) for scorer in self.scorers)
+        found = questions(
+            self.collection,
+            limit=self.config.train_items or _LISTS[language],
+            seed=self.config.seed,
+            avoid=self.judged,
+        )
+        if len(found) < 2:
+            raise UserError(
+                "holds nothing that could be put as a question to its documents",
+                where=self.config.data,
+                mend="bring judged queries (qrels/train.tsv), or documents of two sentences and more",
+            )
+        return found
+
+    @cached_property
+    def train_lists(self) -> Lists:
+        """The lists that are learnt from, the positive first."""
+        asked, documents = self.questions, self.collection.documents
+        queries = [question.text for question in asked]
+        places = make_lists(
+            self.stage.find(queries, self.config.candidates),
+            [question.relevant for question in asked],
+            documents=len(documents),
+            ways=min(self.config.ways, len(documents)),
+            seed=self.config.seed,
+        )
+        rows = []
+        for question, row in zip(asked, places, strict=True):
+            texts = ["" if place == NONE else documents[place].content for place in row]
+            if question.rest is not None:
+                texts[0] = question.rest
+            rows.append(texts)
+        return Lists(queries, rows, places != NONE)
+
+    @cached_property
+    def eval_candidates(self) -> Candidates:
+        """The candidates of the judged queries."""
+        task, config = self.task, self.config
+        source = config.candidates_from
+        if source is None or is_run(source):
+            return self.eval_stage.find(task.query_texts, config.candidates)
+        return from_rankings(
+            trec.read(Path(source)),
+            [query.id for query in task.queries],
+            [document.id for document in task.documents],
+            config.candidates,
+            Path(source),
+        )
+
+    @cached_property
+    def eval_lists(self) -> Lists:
+        """What is reranked by everybody, in the first stage's order."""
+        texts, places = self.task.document_texts, self.eval_candidates.places
+        rows = [["" if place == NONE else texts[place] for place in row] for row in places]
+        return Lists(self.task.query_texts, rows, places != NONE)
+
+    @cached_property
+    def near_duplicates(self) -> list[leakage.Match] | None:
+        """Judged queries that resemble one learnt from; None where nothing is judged."""
+        if not self.task.qrels:
+            return None
+        return leakage.near_duplicates(self.train_lists.queries, self.task.query_texts)
+
+    @cached_property
+    def spaces(self) -> tuple[Space, ...]:
+        """Where the scores of each teacher are stored."""
+        store = SignalStore(self.config.store or default_address())
+        return tuple(
+            store.space(
+                scorer.fingerprint(),
+                teacher=scorer.model.reference,
+                accept_change=self.config.accept_teacher_change,
+            )
+            for scorer in self.scorers
+        )
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All that the teachers have to score, each pair once."""
+        return list(dict.fromkeys([*self.train_lists.pairs, *self.eval_lists.pairs]))
+
+    def collect(self) -> scoring.Collected:
+        """Have scored what is not stored yet."""
+        done = [
+            scoring.collect(scorer, self.pairs, space)
+            for scorer, space in zip(self.scorers, self.spaces, strict=True)
+        ]
+        return scoring.Collected(
+            sum(each.pairs for each in done), sum(each.tokens for each in done)
+        )
+
+    def parts(self, lists: Lists) -> list[Scores]:
+        """The scores of each part of the teacher, ``[q, n]``."""
+        found = []
+        for scorer, space in zip(self.scorers, self.spaces, strict=True):
+            scores = lists.spread(scoring.stored(space, lists.pairs))
+            blending.refuse_constant(scorer.model.name, scores, lists.there)
+            found.append(scores)
+        if self.fused:
+            stage = self.stage if lists is self.train_lists else self.eval_stage
+            found.append(stage.scores(lists.queries, lists.texts))
+        return found
+
+    @property
+    def _named_parts(self) -> list[Part]:
+        parts = [Part(scorer.model.name, scorer.scale) for scorer in self.scorers]
+        if self.fused:
+            scale = "BM25" if self._embedder is None else "cosine"
+            parts.append(Part(f"first stage ({self.stage.name})", scale))
+        return parts
+
+    @cached_property
+    def blend(self) -> Blend:
+        """How the parts make the teacher's score."""
+        parts, lists = self._named_parts, self.train_lists
+        weights = parse_weights(self.config.teacher_weights, len(parts))
+        if weights is not None:
+            return blending.given(parts, weights)
+        known = np.array([bool(question.relevant) for question in self.questions])
+        return blending.fit(parts, self.parts(lists), lists.there, known)
+
+    def target(self, lists: Lists) -> Scores:
+        """The teacher's score ``[q, n]``; 0 where there is no document."""
+        return np.where(lists.there, self.blend(self.parts(lists)), 0).astype(np.float32)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests of what the run stands on."""
+        source = self.config.candidates_from
+        given = Path(source) if source else None
+        brought = {} if given is None or given.is_dir() else {"candidates": sha256_file(given)}
+        return brought | {
+            "teacher": "+".join(scorer.digest for scorer in self.scorers),
+            "student": self.base.weights_digest,
+            "first_stage": self.eval_stage.digest,
+            "data": self.collection.digest,
+            "eval_data": self.eval_collection.digest,
+        }
+
+
+def is_run(path: str) -> bool:
+    """Whether ``path`` is the folder of a run."""
+    return (Path(path) / "run.json").exists()

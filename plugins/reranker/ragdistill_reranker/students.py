@@ -1,0 +1,286 @@
+"""The three kinds of student: what each is made of, how it reads, and how it scores."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from sentence_transformers import CrossEncoder, MultiVectorEncoder
+from sentence_transformers.base.model import BaseModel
+from torch import Tensor
+from transformers import set_seed
+
+from ragdistill.encoder import encoder_of, load_encoder, pick_device
+from ragdistill.errors import loading
+from ragdistill.training.preparing import layers_of, transformer_of
+from ragdistill.training.pruning import choose_layers, keep_layers
+from ragdistill_reranker.config import Kind, RerankerConfig
+from ragdistill_reranker.cross_encoder import PairReader
+from ragdistill_reranker.first_stage import Scores
+from ragdistill_reranker.late_interaction import make_late_interaction
+from ragdistill_reranker.list_loss import Compare, Features, by_pairs, by_tokens, by_vectors
+from ragdistill_reranker.scoring import Pair
+
+if TYPE_CHECKING:
+    from ragdistill_reranker.setup import Lists
+
+TOKEN_DIMS = 128
+"""Dimensions of a token's vector unless that is said: those of ColBERT (arXiv:2004.12832)."""
+_BATCH = 32
+
+
+class Student(ABC):
+    """A model that scores documents of a query."""
+
+    kind: ClassVar[Kind]
+    library: ClassVar[str] = "sentence-transformers"
+
+    def __init__(self, model: Any) -> None:
+        self.model: BaseModel = model
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, device: str) -> "Student":
+        """The student that was saved in ``folder``."""
+
+    @abstractmethod
+    def features(
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]]
+    ) -> dict[str, Features]:
+        """Padded inputs by kind of text, of queries and the documents of their lists."""
+
+    @abstractmethod
+    def read(self, features: Features, kind: str) -> tuple[Tensor, list[int]]:
+        """See :data:`ragdistill_reranker.list_loss.Read`."""
+
+    @abstractmethod
+    def compare(self, ways: int) -> Compare:
+        """See :data:`ragdistill_reranker.list_loss.Compare`."""
+
+    @abstractmethod
+    def score(self, lists: "Lists") -> Scores:
+        """Scores ``[q, n]``; 0 where there is no document."""
+
+    def save(self, folder: Path) -> None:
+        """Leave it in ``folder``, where its own class of sentence-transformers loads it."""
+        self.model.save_pretrained(str(folder), create_model_card=False)
+
+
+class _TwoTowers(Student):
+    """Queries and documents are read apart."""
+
+    def features(
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]]
+    ) -> dict[str, Features]:
+        """See :class:`Student`."""
+        told = [text for row in documents for text in row]
+        return {
+            "query": self._inputs(list(queries), "query"),
+            "document": self._inputs(told, "document"),
+        }
+
+    @abstractmethod
+    def _inputs(self, texts: list[str], task: str) -> Features:
+        """Padded inputs of ``texts``."""
+
+
+class LateInteraction(_TwoTowers):
+    """A vector of each token (ColBERT)."""
+
+    kind = "colbert"
+    model: MultiVectorEncoder
+
+    @classmethod
+    def load(cls, folder: Path, device: str) -> "LateInteraction":
+        """See :class:`Student`."""
+        with loading(folder, "late-interaction model"):
+            return cls(
+                MultiVectorEncoder(str(folder), device=pick_device(device), local_files_only=True)
+            )
+
+    def _inputs(self, texts: list[str], task: str) -> Features:
+        return dict(self.model.preprocess(texts, task=task))
+
+    def read(self, features: Features, kind: str) -> tuple[Tensor, list[int]]:
+        """See :class:`Student`."""
+        said = self.model(features, task=kind)
+        mask = said["attention_mask"].bool()
+        rows: Tensor = said["token_embeddings"][mask]
+        return rows, mask.sum(dim=1).tolist()
+
+    def compare(self, ways: int) -> Compare:
+        """See :class:`Student`."""
+        return by_tokens(ways)
+
+    def encode(self, texts: Sequence[str], task: str) -> list[Scores]:
+        """Vectors of the tokens of each text, ``[tokens, d]``."""
+        encode = self.model.encode_query if task == "query" else self.model.encode_document
+        found = encode(
+            list(texts), batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True
+        )
+        return [np.asarray(each, dtype=np.float32) for each in found]
+
+    def score(self, lists: "Lists") -> Scores:
+        """See :class:`Student`."""
+        texts = list(dict.fromkeys(text for _, text in lists.pairs))
+        told = dict(zip(texts, self.encode(texts, "document"), strict=True))
+        asked = self.encode(lists.queries, "query")
+        found: Scores = np.zeros(lists.there.shape, dtype=np.float32)
+        for row, (query, documents, there) in enumerate(
+            zip(asked, lists.texts, lists.there, strict=True)
+        ):
+            if there.any():
+                listed = [told[text] for text, mark in zip(documents, there, strict=True) if mark]
+                found[row, there] = max_similarities(query, listed)
+        return found
+
+
+def max_similarities(query: Scores, documents: Sequence[Scores]) -> Scores:
+    """``sum_i max_j q_i d_j`` ``[n]`` of token vectors ``[l, d]`` with those of n documents."""
+    starts = np.cumsum([0, *(len(each) for each in documents[:-1])])
+    similar = query @ np.concatenate(documents).T
+    best: Scores = np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
+    return best
+
+
+class BiEncoder(_TwoTowers):
+    """One vector of each text."""
+
+    kind = "bi-encoder"
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.encoder = encoder_of(model)
+
+    @classmethod
+    def load(cls, folder: Path, device: str) -> "BiEncoder":
+        """See :class:`Student`."""
+        return cls(load_encoder(folder, device).model)
+
+    def _prompt(self, task: str) -> str:
+        prompts = self.encoder.prompts
+        return prompts.query if task == "query" else prompts.passage
+
+    def _inputs(self, texts: list[str], task: str) -> Features:
+        prompt = self._prompt(task)
+        return self.encoder.features(self.encoder.tokenise(texts, prompt), prompt)
+
+    def encode(self, texts: Sequence[str], task: str) -> Scores:
+        """Unit vectors ``[n, d]``."""
+        return self.encoder.encode(list(texts), self._prompt(task))
+
+    def read(self, features: Features, kind: str) -> tuple[Tensor, list[int]]:
+        """See :class:`Student`."""
+        vectors = torch.nn.functional.normalize(self.model(features)["sentence_embedding"], dim=-1)
+        return vectors, [1] * len(vectors)
+
+    def compare(self, ways: int) -> Compare:
+        """See :class:`Student`."""
+        return by_vectors(ways)
+
+    def score(self, lists: "Lists") -> Scores:
+        """See :class:`Student`."""
+        texts = list(dict.fromkeys(text for _, text in lists.pairs))
+        vectors = self.encode(texts, "document")
+        places = {text: place for place, text in enumerate(texts)}
+        asked = self.encode(lists.queries, "query")
+        told = [[places.get(text, 0) for text in row] for row in lists.texts]
+        scores: Scores = np.einsum("qd,qnd->qn", asked, vectors[np.array(told)])
+        return np.where(lists.there, scores, 0).astype(np.float32)
+
+
+class JointReader(Student):
+    """Query and document read together, by fewer layers."""
+
+    kind = "cross-encoder"
+    model: CrossEncoder
+
+    @classmethod
+    def load(cls, folder: Path, device: str) -> "JointReader":
+        """See :class:`Student`."""
+        with loading(folder, "cross-encoder"):
+            model = CrossEncoder(str(folder), device=pick_device(device), local_files_only=True)
+        return cls(model)
+
+    def features(
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]]
+    ) -> dict[str, Features]:
+        """See :class:`Student`."""
+        pairs = [
+            (query, text) for query, row in zip(queries, documents, strict=True) for text in row
+        ]
+        return {"pair": dict(self.model.preprocess(pairs))}
+
+    def read(self, features: Features, kind: str) -> tuple[Tensor, list[int]]:
+        """See :class:`Student`."""
+        logits: Tensor = self.model(features)["scores"]
+        return logits[:, :1], [1] * len(logits)
+
+    def compare(self, ways: int) -> Compare:
+        """See :class:`Student`."""
+        return by_pairs(ways)
+
+    def score(self, lists: "Lists") -> Scores:
+        """See :class:`Student`."""
+        return lists.spread(self.score_pairs(lists.pairs))
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> Scores:
+        """Scores ``[n]`` of pairs, from their texts."""
+        model: Any = self.model.eval()
+        reader = PairReader(model.model, model.tokenizer, model.max_seq_length)
+        scores = np.empty(len(pairs), dtype=np.float32)
+        for places, found, _ in reader.answers(pairs):
+            scores[places] = found
+        return scores
+
+
+KINDS: Mapping[Kind, type[Student]] = {
+    each.kind: each for each in (LateInteraction, BiEncoder, JointReader)
+}
+
+
+def make(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
+    """The student before it has learnt anything.
+
+    Args:
+        base: the model that it is made of.
+        texts: some that it will read, for a late-interaction student's projection.
+
+    Raises:
+        UserError: the model does not load, or cannot be made smaller as asked.
+    """
+    set_seed(config.seed)
+    student = _made(config, base, texts)
+    if config.student_layers is not None:
+        total = len(layers_of(student.model))
+        keep_layers(
+            transformer_of(student.model).auto_model, choose_layers(config.student_layers, total)
+        )
+    # In half precision the small steps of training would be lost.
+    student.model.float()
+    return student
+
+
+def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
+    device = pick_device(config.device)
+    if config.student == "colbert":
+        return LateInteraction(
+            make_late_interaction(base, config.token_dims or TOKEN_DIMS, texts, device)
+        )
+    if config.student == "bi-encoder":
+        return BiEncoder(load_encoder(base, device).model)
+    with loading(base, "cross-encoder"):
+        model = CrossEncoder(
+            str(base), num_labels=1, device=device, local_files_only=True, trust_remote_code=False
+        )
+    return JointReader(model)
+
+
+def size(folder: Path) -> int:
+    """Bytes of the weights in ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+
+
+__all__ = ["KINDS", "Student", "make", "size"]

@@ -1,0 +1,91 @@
+"""From the name of a teacher to what scores pairs: a cross-encoder or a language model."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from ragdistill.encoder import pick_device
+from ragdistill.errors import UserError
+from ragdistill.models.aliases import Kind
+from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill_reranker.cross_encoder import CrossEncoder
+from ragdistill_reranker.language_model import LanguageModel, Precision, Reading, usual_precision
+
+Local = CrossEncoder | LanguageModel
+_SCORING: tuple[Kind, ...] = ("cross-encoder", "causal-lm")
+
+
+def make_scorer(
+    name: str,
+    device: str,
+    *,
+    reading: Reading | None,
+    precision: Precision | None,
+    max_length: int | None,
+) -> Local:
+    """The model ``name`` as a scorer.
+
+    Raises:
+        UserError: it cannot be had, or scores no pairs.
+    """
+    model = resolve(name)
+    if model.alias is not None and model.alias.kind not in _SCORING:
+        raise UserError(
+            f"{model.name} is of kind {model.alias.kind} and scores no pairs",
+            where="--teacher",
+            mend="`ragdistill models list --kind cross-encoder` lists some that do, a causal-lm does, "
+            "too",
+        )
+    chosen = pick_device(device)
+    if is_language_model(model):
+        if max_length is not None:
+            raise UserError(
+                "cuts pairs of cross-encoders", where="--max-length", mend="leave it out"
+            )
+        return LanguageModel(
+            model, chosen, reading or _usual(model), precision or usual_precision(chosen)
+        )
+    for asked, where in ((reading, "--reading"), (precision, "--precision")):
+        if asked is not None:
+            raise UserError(
+                f"is of language models, and {model.name} is a cross-encoder",
+                where=where,
+                mend="leave it out",
+            )
+    return CrossEncoder(model, chosen, max_length=max_length)
+
+
+def is_language_model(model: ResolvedModel) -> bool:
+    """Whether ``model`` writes text, by its configuration.
+
+    Raises:
+        UserError: it neither writes text nor classifies.
+    """
+    if model.path.is_file():  # GGUF
+        return True
+    made_for = architecture(model.path)
+    if made_for.endswith("ForCausalLM"):
+        return True
+    if made_for.endswith("ForSequenceClassification"):
+        return False
+    raise UserError(
+        f"is made as {made_for or 'nothing in particular'}, which scores no pairs",
+        where=model.path,
+        mend="name a cross-encoder (ForSequenceClassification) or a language model (ForCausalLM)",
+    )
+
+
+def architecture(folder: Path) -> str:
+    """The class that the configuration in ``folder`` names, or nothing."""
+    path = folder / "config.json"
+    config: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    named = config.get("architectures") if isinstance(config, dict) else None
+    return str(named[0]) if isinstance(named, list) and named else ""
+
+
+def _usual(model: ResolvedModel) -> Reading:
+    """How a language model is read unless that is said: one made to rerank was taught to say yes."""
+    likelihood, odds = get_args(Reading)
+    reranks = "rerank" in model.name.casefold()
+    found: Reading = odds if reranks else likelihood
+    return found

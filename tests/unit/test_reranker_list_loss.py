@@ -1,0 +1,97 @@
+"""Lists in chunks are lists in one piece, and what sentence-transformers' own loss makes of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistillKLDivLoss
+from torch import Tensor
+
+from ragdistill.losses import listwise_kl
+from ragdistill_reranker.late_interaction import make_late_interaction
+from ragdistill_reranker.list_loss import list_loss
+from ragdistill_reranker.students import BiEncoder, JointReader, LateInteraction, Student
+from tiny_models import save_tiny, texts
+from tiny_scorers import save_cross_encoder
+
+WAYS, TEMPERATURE = 3, 2.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> MultiVectorEncoder:
+    base = save_tiny(tmp_path_factory.mktemp("lists") / "model")
+    return make_late_interaction(base, 16, texts(40), "cpu").eval().double()  # rounding would show
+
+
+def features(model: MultiVectorEncoder, asked: list[str], task: str) -> dict[str, Any]:
+    return dict(model.preprocess(asked, task=task))
+
+
+def loss_of(
+    student: Student, queries: list[str], told: list[str], teacher: Tensor, chunk_tokens: int
+) -> Tensor:
+    """Of lists of ``WAYS`` documents."""
+    rows = [told[at : at + WAYS] for at in range(0, len(told), WAYS)]
+    return list_loss(
+        student.read,
+        student.compare(WAYS),
+        student.features(queries, rows),
+        lambda scores: listwise_kl(scores, teacher, TEMPERATURE),
+        chunk_tokens=chunk_tokens,
+    )
+
+
+def gradient(model: MultiVectorEncoder) -> Tensor:
+    found = model[0].auto_model.embeddings.word_embeddings.weight.grad
+    assert found is not None
+    copied: Tensor = found.clone()
+    return copied
+
+
+@pytest.mark.parametrize("chunk_tokens", [16, 64, 10_000])
+def test_loss_and_gradients_are_those_of_the_library_s_own_loss(
+    model: MultiVectorEncoder, chunk_tokens: int
+) -> None:
+    queries = list(texts(2))
+    told = [" ".join(texts(9)[: n % 4 + 1]) for n in range(2 * WAYS)]
+    teacher = torch.randn(2, WAYS, generator=torch.Generator().manual_seed(0))
+    columns = [features(model, [told[n], told[WAYS + n]], "document") for n in range(WAYS)]
+    theirs = MultiVectorDistillKLDivLoss(model, temperature=TEMPERATURE)
+    model.zero_grad()
+    expected = theirs([features(model, queries, "query"), *columns], teacher)
+    expected.backward()
+    wanted = gradient(model)
+    model.zero_grad()
+    found = loss_of(LateInteraction(model), queries, told, teacher, chunk_tokens)
+    found.backward()  # type: ignore[no-untyped-call]
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert float((gradient(model) - wanted).abs().max()) <= 1e-5 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("kind", ["bi-encoder", "cross-encoder"])
+def test_chunks_change_neither_loss_nor_gradients(kind: str, tmp_path: Path) -> None:
+    student = made(kind, tmp_path)
+    student.model.eval().double()
+    queries, told = list(texts(2)), [" ".join(texts(9)[: n % 4 + 1]) for n in range(2 * WAYS)]
+    teacher = torch.randn(2, WAYS, generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for chunk_tokens in (10_000, 32):
+        student.model.zero_grad()
+        loss = loss_of(student, queries, told, teacher, chunk_tokens)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad.clone() for p in student.model.parameters() if p.grad is not None]
+        found.append((float(loss.detach()), gradients))
+    (whole, wanted), (chunked, gradients) = found
+    assert chunked == pytest.approx(whole, rel=1e-9)
+    assert len(gradients) == len(wanted) > 10
+    for mine, theirs in zip(gradients, wanted, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-9)
+    assert any(float(gradient.abs().max()) > 0 for gradient in wanted)
+
+
+def made(kind: str, folder: Path) -> Student:
+    if kind == "bi-encoder":
+        return BiEncoder.load(save_tiny(folder / "model"), "cpu")
+    return JointReader.load(save_cross_encoder(folder / "model"), "cpu")

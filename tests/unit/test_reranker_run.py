@@ -1,0 +1,142 @@
+"""Whole runs of the reranker with tiny models: every kind of teacher and student."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
+
+from ragdistill.cli import main
+from ragdistill.metrics import trec
+from ragdistill.metrics.ranking import per_query
+from tiny_models import save_searched, save_tiny, texts
+from tiny_scorers import save_cross_encoder, save_language_model
+
+QUICK = ("--candidates", "6", "--ways", "4", "--train-items", "20", "--epochs", "3", "--lr", "1e-3")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Documents that say the same three times over: there is something to ask, and something left
+    that answers."""
+    folder, wanted = save_searched(tmp_path / "data", documents=40, queries=10), texts(40)
+    turned = [" ".join(reversed(text.split())) for text in wanted]
+    rows = [
+        {"_id": str(number), "text": f"{text}. {other}. {text} {other}."}
+        for number, (text, other) in enumerate(zip(wanted, turned, strict=True))
+    ]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def run(tmp_path: Path, data: Path, *more: str, out: str = "run") -> Result:
+    words = ["reranker", "--data", str(data), "--out", str(tmp_path / out), *QUICK]
+    words += ["--store", str(tmp_path / "store"), "--student-model", str(tmp_path / "base")]
+    if not (tmp_path / "base").exists():
+        save_tiny(tmp_path / "base")
+    return CliRunner().invoke(main, [*words, *more])
+
+
+def report_of(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout)
+    return report
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls"),
+    [
+        ("colbert", MultiVectorEncoder),
+        ("bi-encoder", SentenceTransformer),
+        ("cross-encoder", CrossEncoder),
+    ],
+)
+def test_each_student_learns_of_a_cross_encoder(
+    tmp_path: Path, data: Path, kind: str, cls: type
+) -> None:
+    teacher = ("--teacher", str(save_cross_encoder(tmp_path / "teacher")), "--student", kind)
+    dims = ("--token-dims", "16") if kind == "colbert" else ()
+    report = report_of(run(tmp_path, data, *teacher, *dims, "--json"))
+    row = report["quality"]["nDCG@10"]
+    # Anybody can recompute every figure.
+    rankings = {
+        name: trec.read(tmp_path / f"run/rankings/{name}.trec")
+        for name in ("first_stage", "teacher", "student")
+    }
+    qrels = trec.read_qrels(tmp_path / "run/rankings/qrels.trec")
+    for name, found in rankings.items():
+        mean = np.mean(list(per_query(qrels, found, ["nDCG@10"])["nDCG@10"].values()))
+        assert row[name] == pytest.approx(mean, abs=1e-9)
+    listed = [{q: {d for d, _ in row} for q, row in found.items()} for found in rankings.values()]
+    assert listed[0] == listed[1] == listed[2]  # all rerank the same
+    assert row["lift"]["teacher"] == pytest.approx(row["teacher"] - row["first_stage"])
+    losses = [each["held_out"] for each in report["training"]["losses"] if "held_out" in each]
+    assert losses[-1] < losses[0]
+    assert -1 <= report["agreement"]["spearman"] <= 1
+    assert report["agreement"]["kl"] >= 0
+    assert report["student"]["kind"] == kind
+    assert report["speed"]["student"]["p50_ms"] > 0
+    assert report["data"]["train"]["lists"] == 20
+    cls(str(tmp_path / "run/student"), device="cpu")
+
+
+def test_a_language_model_is_fused_with_the_first_stage(tmp_path: Path, data: Path) -> None:
+    teacher = ("--teacher", str(save_language_model(tmp_path / "teacher")), "--token-dims", "16")
+    report = report_of(
+        run(tmp_path, data, *teacher, "--stages", "collect,train,evaluate", "--json")
+    )
+    scales = [part["scale"] for part in report["teacher"]["scores"]]
+    assert scales == ["log-likelihood", "cosine"]
+    assert any(part["factor"] > 0 for part in report["teacher"]["scores"])
+    asked = report["stages"]["collect"]["items"]
+    assert asked > 60
+    again = report_of(run(tmp_path, data, *teacher, "--stages", "collect", "--json", out="other"))
+    assert again["stages"]["collect"]["items"] == 0  # scoring the same pairs again is free
+
+
+def test_two_teachers_are_calibrated_and_may_be_weighted(tmp_path: Path, data: Path) -> None:
+    names = [str(save_cross_encoder(tmp_path / f"t{seed}", seed=seed)) for seed in (0, 1)]
+    words = (
+        "--teacher",
+        ",".join(names),
+        "--token-dims",
+        "16",
+        "--stages",
+        "collect,train,evaluate",
+    )
+    report = report_of(run(tmp_path, data, *words, "--json"))
+    assert [part["scale"] for part in report["teacher"]["scores"]] == ["logit", "logit"]
+    given = report_of(
+        run(tmp_path, data, *words, "--teacher-weights", "3,1", "--json", out="given")
+    )
+    assert [part["factor"] for part in given["teacher"]["scores"]] == [0.75, 0.25]
+    mixed = run(tmp_path, data, *words, "--teacher-weights", "1,1,1", "--fuse", "on", out="mixed")
+    assert mixed.exit_code == 2
+    assert "different scales" in mixed.output
+    assert not (tmp_path / "mixed/student").exists()
+
+
+def test_bm25_and_rankings_of_others_give_candidates(tmp_path: Path, data: Path) -> None:
+    teacher = ("--teacher", str(save_cross_encoder(tmp_path / "teacher")), "--token-dims", "16")
+    short = ("--stages", "collect,train,evaluate", "--json")
+    words = report_of(run(tmp_path, data, *teacher, "--first-stage", "bm25", *short))
+    assert words["data"]["candidates"]["first_stage"] == "bm25"
+    ranked = tmp_path / "run/rankings/first_stage.trec"
+    others = ("--candidates-from", str(ranked), *short)
+    taken = report_of(run(tmp_path, data, *teacher, *others, out="taken"))
+    assert trec.read(tmp_path / "taken/rankings/first_stage.trec") == trec.read(ranked)
+    assert taken["quality"]["nDCG@10"]["teacher"] == words["quality"]["nDCG@10"]["teacher"]
+
+
+def test_a_plan_says_what_collecting_then_asks(tmp_path: Path, data: Path) -> None:
+    teacher = ("--teacher", str(save_language_model(tmp_path / "teacher")), "--token-dims", "16")
+    plan = report_of(run(tmp_path, data, *teacher, "--dry-run", "--json"))["plan"]
+    done = report_of(run(tmp_path, data, *teacher, "--stages", "collect", "--json"))
+    assert (plan["items"], plan["tokens"]) == tuple(
+        done["stages"]["collect"][key] for key in ("items", "tokens")
+    )
+    assert plan["seconds"] > 0
+    assert not (tmp_path / "planned").exists()
