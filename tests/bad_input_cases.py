@@ -2,6 +2,7 @@
 
 from safetensors import SafetensorError
 
+from bad_input_rerankers import RERANKERS
 from bad_input_scenes import (
     BASE,
     QRELS,
@@ -339,4 +340,15 @@ STORES = [
          "signals export --store store SPACE out.parquet", "out.parquet: no space left"),
 ]  # fmt: skip
 
-CASES = [*DATA, *MODELS, *ENDPOINTS, *PANELS, *OPTIONS, *STUDENTS, *RUNS, *PROCESSES, *STORES]
+CASES = [
+    *DATA,
+    *MODELS,
+    *ENDPOINTS,
+    *PANELS,
+    *OPTIONS,
+    *STUDENTS,
+    *RERANKERS,
+    *RUNS,
+    *PROCESSES,
+    *STORES,
+]

@@ -89,6 +89,8 @@ def read(path: Path) -> dict[str, list[tuple[str, float]]]:
     rankings: dict[str, list[tuple[str, float]]] = {}
     for number, columns in _rows(path, columns=6):
         score = _number(columns[4], float, f"{path}:{number}")
+        if not math.isfinite(score):
+            raise UserError(f"the score {columns[4]!r} ranks nothing", where=f"{path}:{number}")
         rankings.setdefault(unquote(columns[0]), []).append((unquote(columns[2]), score))
     for ranking in rankings.values():
         ranking.sort(key=lambda row: (np.float32(row[1]), row[0]), reverse=True)

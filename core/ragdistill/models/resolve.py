@@ -79,23 +79,24 @@ def _local_name(path: Path) -> str:
 
 
 def resolve(
-    reference: str, *, kind: Kind | None = None, allow_pickle: bool = False
+    reference: str, *, kind: Kind | tuple[Kind, ...] = (), allow_pickle: bool = False
 ) -> ResolvedModel:
     """Find or fetch the model ``reference``, check its files and compute its digests.
 
     ``reference`` is an alias, a Hub id (either with an optional ``@revision``), a folder, or a GGUF
-    file. Every byte of the weights is read, for the digests. Where ``kind`` is given, an alias of
-    another kind is refused before anything is fetched.
+    file. Every byte of the weights is read, for the digests. Where a ``kind`` (or several) is given, an
+    alias of another kind is refused before anything is fetched.
 
     Raises:
         UserError: unknown name (the nearest is suggested), nowhere to be had (what was tried is
             told), unsafe, incomplete or damaged files, changed since they were fetched.
     """
     request = understand(reference, alias_tables.known())
-    if kind is not None and request.alias is not None and request.alias.kind != kind:
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if kinds and request.alias is not None and request.alias.kind not in kinds:
         raise UserError(
-            f"{request.alias.name} is of kind {request.alias.kind}, not {kind}",
-            mend=f"`ragdistill models list --kind {kind}` lists some",
+            f"{request.alias.name} is of kind {request.alias.kind}, not {' or '.join(kinds)}",
+            mend=f"`ragdistill models list --kind {kinds[0]}` lists some",
         )
     found = locate(request, allow_pickle=allow_pickle) or _fetch(request, allow_pickle)
     folder.check(found.path, allow_pickle=allow_pickle)

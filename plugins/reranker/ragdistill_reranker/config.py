@@ -97,7 +97,7 @@ class RerankerConfig(RunConfig):
         default=16,
         metavar="N",
     )
-    train_items: Annotated[int, Gt(0)] | None = option(
+    train_items: Annotated[int, Ge(2)] | None = option(
         "Learn from at most N lists, drawn with the seed.",
         affects="collect",
         default=None,

@@ -108,7 +108,18 @@ class CrossEncoder:
         """Tokens after which a pair is cut, the longer of the two texts first."""
         positions = int(self.network.config.max_position_embeddings)
         most = min(int(self.tokenizer.model_max_length), positions)
-        return min(most, self._asked_length or most)
+        asked, least = self._asked_length or most, self.tokenizer.num_special_tokens_to_add(True)
+        if asked > most:
+            raise UserError(
+                f"{asked} tokens are more than the model takes ({most})", where="--max-length"
+            )
+        if asked <= least + 1:
+            raise UserError(
+                f"{asked} tokens hold no pair: every one has {least} that mark its ends",
+                where="--max-length",
+                mend="give more",
+            )
+        return asked
 
     def fingerprint(self) -> Fingerprint:
         """What identifies its scores."""

@@ -51,6 +51,8 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         # what costs least to find first.
         check_together(self.config)
         _ = self._recipe, setup.scorers, setup.base
+        if self.config.teacher_weights is not None:
+            _ = setup.blend
         _ = setup.task, setup.questions
         _ = self._new_student()
         _ = setup.spaces, setup.eval_candidates

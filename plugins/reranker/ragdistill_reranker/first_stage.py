@@ -150,6 +150,8 @@ def from_rankings(
                 where=where,
                 mend="rank two or more for every query that is judged",
             )
+        if len({document for document, _ in ranked}) < len(ranked):
+            raise UserError(f"ranks a document twice for the query {query!r}", where=where)
         for document, _ in ranked:
             if document not in places:
                 raise UserError(

@@ -79,9 +79,13 @@ class Setup(RunData):
 
     @cached_property
     def scorers(self) -> tuple[teachers.Local, ...]:
-        """The teachers, each asked by itself."""
+        """The teachers, each asked by itself.
+
+        Raises:
+            UserError: one cannot be had, or two are one.
+        """
         config = self.config
-        return tuple(
+        found = tuple(
             teachers.make_scorer(
                 name,
                 config.device,
@@ -91,16 +95,34 @@ class Setup(RunData):
             )
             for name in named(config.teacher)
         )
+        digests = [scorer.fingerprint().id for scorer in found]
+        for place, digest in enumerate(digests):
+            if digest in digests[:place]:
+                first = found[digests.index(digest)]
+                raise UserError(
+                    f"{first.model.name} and {found[place].model.name} are one",
+                    where="--teacher",
+                    mend="name one of them; --teacher-weights says how much each counts",
+                )
+        return found
 
     @cached_property
     def base(self) -> ResolvedModel:
         """The files of the model that the student is made of."""
         config, first = self.config, self.scorers[0]
         if config.student_model is not None:
-            return resolve(config.student_model)
-        if config.student == "cross-encoder" and not isinstance(first, LanguageModel):
-            return first.model
-        return resolve(DEFAULT_MODEL)
+            found = resolve(config.student_model)
+        elif config.student == "cross-encoder" and not isinstance(first, LanguageModel):
+            found = first.model
+        else:
+            found = resolve(DEFAULT_MODEL)
+        if found.weights_digest == first.digest and config.student_layers is None:
+            raise UserError(
+                "the student would be the teacher itself",
+                where="--student-layers",
+                mend="keep fewer layers, as 3, or name another --student-model",
+            )
+        return found
 
     @property
     def fused(self) -> bool:
@@ -137,11 +159,27 @@ class Setup(RunData):
         """What ``--first-stage`` or ``--candidates-from`` names, or the usual; None for BM25."""
         config = self.config
         if config.candidates_from is not None and is_run(config.candidates_from):
-            return resolve(str(Path(config.candidates_from) / "student"))
+            return self._student_of(Path(config.candidates_from))
         if config.first_stage is not None:
             named_model = config.first_stage
             return None if named_model == BM25 else resolve(named_model, kind="embedder")
         return self.base if (self.base.path / "modules.json").exists() else None
+
+    def _student_of(self, run: Path) -> ResolvedModel:
+        """The embedder that a run has trained."""
+        if self.config.first_stage is not None:
+            raise UserError(
+                f"the candidates are those of {run}'s student",
+                where="--first-stage",
+                mend="leave it or --candidates-from out",
+            )
+        if not (run / "student/modules.json").exists():
+            raise UserError(
+                "has no student that could find candidates",
+                where=run,
+                mend="name the finished run of an embedder",
+            )
+        return resolve(str(run / "student"))
 
     @cached_property
     def questions(self) -> list[Question]:
@@ -255,16 +293,18 @@ class Setup(RunData):
         parts = [Part(scorer.model.name, scorer.scale) for scorer in self.scorers]
         if self.fused:
             scale = "BM25" if self._embedder is None else "cosine"
-            parts.append(Part(f"first stage ({self.stage.name})", scale))
+            name = BM25 if self._embedder is None else self._embedder.name
+            parts.append(Part(f"first stage ({name})", scale))
         return parts
 
     @cached_property
     def blend(self) -> Blend:
         """How the parts make the teacher's score."""
-        parts, lists = self._named_parts, self.train_lists
+        parts = self._named_parts
         weights = parse_weights(self.config.teacher_weights, len(parts))
         if weights is not None:
             return blending.given(parts, weights)
+        lists = self.train_lists
         known = np.array([bool(question.relevant) for question in self.questions])
         return blending.fit(parts, self.parts(lists), lists.there, known)
 

@@ -28,14 +28,7 @@ def make_scorer(
     Raises:
         UserError: it cannot be had, or scores no pairs.
     """
-    model = resolve(name)
-    if model.alias is not None and model.alias.kind not in _SCORING:
-        raise UserError(
-            f"{model.name} is of kind {model.alias.kind} and scores no pairs",
-            where="--teacher",
-            mend="`ragdistill models list --kind cross-encoder` lists some that do, a causal-lm does, "
-            "too",
-        )
+    model = resolve(name, kind=_SCORING)
     chosen = pick_device(device)
     if is_language_model(model):
         if max_length is not None:
