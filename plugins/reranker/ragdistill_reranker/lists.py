@@ -4,11 +4,13 @@ in them is not to be believed."""
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragdistill_reranker.first_stage import NONE, Candidates, Places, Scores
+from ragdistill_reranker.scoring import Pair
 
 HARD, MEDIUM = 0.5, 0.25
 """Shares of a list's other documents that come from the first and from the second half of the
@@ -18,6 +20,38 @@ MARGIN = 0.05
 typically spread: from there on it is taken for relevant."""
 FLAT = 0.1
 """Spread of a list's scores, as a share of the median list's, below which the teacher has no opinion."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Queries, and documents of each."""
+
+    queries: Sequence[str]
+    texts: Sequence[Sequence[str]]
+    """``n`` documents each; an empty one where there are fewer."""
+    there: NDArray[np.bool_]
+    """``[q, n]``, false where there are fewer."""
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """All that a teacher has to score, query by query."""
+        return [
+            (query, text)
+            for query, row, marks in zip(self.queries, self.texts, self.there, strict=True)
+            for text, mark in zip(row, marks, strict=True)
+            if mark
+        ]
+
+    @cached_property
+    def documents(self) -> list[str]:
+        """The texts of :attr:`pairs`, each once."""
+        return list(dict.fromkeys(text for _, text in self.pairs))
+
+    def spread(self, scores: Scores) -> Scores:
+        """``scores`` of :attr:`pairs` as ``[q, n]``; 0 where there is no document."""
+        found: Scores = np.zeros(self.there.shape, dtype=np.float32)
+        found[self.there] = scores
+        return found
 
 
 def make_lists(

@@ -1,7 +1,6 @@
 """What the reranker's stages stand on: each thing is read once, and only when it is needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from ragdistill.run_data import RunData
 from ragdistill.signals import default_address
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_reranker import blending, scoring, teachers
-from ragdistill_reranker.blending import Blend, Part, Present
+from ragdistill_reranker.blending import Blend, Part
 from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.first_stage import (
     NONE,
@@ -30,7 +29,7 @@ from ragdistill_reranker.first_stage import (
     from_rankings,
 )
 from ragdistill_reranker.language_model import LanguageModel
-from ragdistill_reranker.lists import make_lists
+from ragdistill_reranker.lists import Lists, make_lists
 from ragdistill_reranker.questions import Question, questions
 from ragdistill_reranker.scoring import Pair
 
@@ -40,33 +39,6 @@ DEFAULT_MODEL = "MiniLM"
 _LISTS = {True: 400, False: 2000}
 """Lists learnt from, of a language model and of a cross-encoder: what the one scores in minutes the
 other scores in seconds."""
-
-
-@dataclass(frozen=True)
-class Lists:
-    """Queries, and documents of each."""
-
-    queries: Sequence[str]
-    texts: Sequence[Sequence[str]]
-    """``n`` documents each; an empty one where there are fewer."""
-    there: Present
-    """``[q, n]``, false where there are fewer."""
-
-    @cached_property
-    def pairs(self) -> list[Pair]:
-        """All that a teacher has to score, query by query."""
-        return [
-            (query, text)
-            for query, row, marks in zip(self.queries, self.texts, self.there, strict=True)
-            for text, mark in zip(row, marks, strict=True)
-            if mark
-        ]
-
-    def spread(self, scores: Scores) -> Scores:
-        """``scores`` of :attr:`pairs` as ``[q, n]``; 0 where there is no document."""
-        found: Scores = np.zeros(self.there.shape, dtype=np.float32)
-        found[self.there] = scores
-        return found
 
 
 class Setup(RunData):

@@ -1,9 +1,9 @@
 """The three kinds of student: what each is made of, how it reads, and how it scores."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,16 +22,14 @@ from ragdistill_reranker.first_stage import Scores
 from ragdistill_reranker.late_interaction import make_late_interaction
 from ragdistill_reranker.list_loss import Compare, Features, by_pairs, by_tokens, by_vectors
 from ragdistill_reranker.scoring import Pair
-
-if TYPE_CHECKING:
-    from ragdistill_reranker.setup import Lists
+from ragdistill_reranker.systems import PairSystem, System, TokenSystem, VectorSystem
 
 TOKEN_DIMS = 128
 """Dimensions of a token's vector unless that is said: those of ColBERT (arXiv:2004.12832)."""
 _BATCH = 32
 
 
-class Student(ABC):
+class Student(System):
     """A model that scores documents of a query."""
 
     kind: ClassVar[Kind]
@@ -59,10 +57,6 @@ class Student(ABC):
     def compare(self, ways: int) -> Compare:
         """See :data:`ragdistill_reranker.list_loss.Compare`."""
 
-    @abstractmethod
-    def score(self, lists: "Lists") -> Scores:
-        """Scores ``[q, n]``; 0 where there is no document."""
-
     def save(self, folder: Path) -> None:
         """Leave it in ``folder``, where its own class of sentence-transformers loads it."""
         self.model.save_pretrained(str(folder), create_model_card=False)
@@ -86,7 +80,7 @@ class _TwoTowers(Student):
         """Padded inputs of ``texts``."""
 
 
-class LateInteraction(_TwoTowers):
+class LateInteraction(_TwoTowers, TokenSystem):
     """A vector of each token (ColBERT)."""
 
     kind = "colbert"
@@ -115,37 +109,15 @@ class LateInteraction(_TwoTowers):
         return by_tokens(ways)
 
     def encode(self, texts: Sequence[str], task: str) -> list[Scores]:
-        """Vectors of the tokens of each text, ``[tokens, d]``."""
+        """See ``TokenSystem``."""
         encode = self.model.encode_query if task == "query" else self.model.encode_document
         found = encode(
             list(texts), batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True
         )
         return [np.asarray(each, dtype=np.float32) for each in found]
 
-    def score(self, lists: "Lists") -> Scores:
-        """See :class:`Student`."""
-        texts = list(dict.fromkeys(text for _, text in lists.pairs))
-        told = dict(zip(texts, self.encode(texts, "document"), strict=True))
-        asked = self.encode(lists.queries, "query")
-        found: Scores = np.zeros(lists.there.shape, dtype=np.float32)
-        for row, (query, documents, there) in enumerate(
-            zip(asked, lists.texts, lists.there, strict=True)
-        ):
-            if there.any():
-                listed = [told[text] for text, mark in zip(documents, there, strict=True) if mark]
-                found[row, there] = max_similarities(query, listed)
-        return found
 
-
-def max_similarities(query: Scores, documents: Sequence[Scores]) -> Scores:
-    """``sum_i max_j q_i d_j`` ``[n]`` of token vectors ``[l, d]`` with those of n documents."""
-    starts = np.cumsum([0, *(len(each) for each in documents[:-1])])
-    similar = query @ np.concatenate(documents).T
-    best: Scores = np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
-    return best
-
-
-class BiEncoder(_TwoTowers):
+class BiEncoder(_TwoTowers, VectorSystem):
     """One vector of each text."""
 
     kind = "bi-encoder"
@@ -168,7 +140,7 @@ class BiEncoder(_TwoTowers):
         return self.encoder.features(self.encoder.tokenise(texts, prompt), prompt)
 
     def encode(self, texts: Sequence[str], task: str) -> Scores:
-        """Unit vectors ``[n, d]``."""
+        """See ``VectorSystem``."""
         return self.encoder.encode(list(texts), self._prompt(task))
 
     def read(self, features: Features, kind: str) -> tuple[Tensor, list[int]]:
@@ -180,18 +152,8 @@ class BiEncoder(_TwoTowers):
         """See :class:`Student`."""
         return by_vectors(ways)
 
-    def score(self, lists: "Lists") -> Scores:
-        """See :class:`Student`."""
-        texts = list(dict.fromkeys(text for _, text in lists.pairs))
-        vectors = self.encode(texts, "document")
-        places = {text: place for place, text in enumerate(texts)}
-        asked = self.encode(lists.queries, "query")
-        told = [[places.get(text, 0) for text in row] for row in lists.texts]
-        scores: Scores = np.einsum("qd,qnd->qn", asked, vectors[np.array(told)])
-        return np.where(lists.there, scores, 0).astype(np.float32)
 
-
-class JointReader(Student):
+class JointReader(Student, PairSystem):
     """Query and document read together, by fewer layers."""
 
     kind = "cross-encoder"
@@ -222,12 +184,8 @@ class JointReader(Student):
         """See :class:`Student`."""
         return by_pairs(ways)
 
-    def score(self, lists: "Lists") -> Scores:
-        """See :class:`Student`."""
-        return lists.spread(self.score_pairs(lists.pairs))
-
     def score_pairs(self, pairs: Sequence[Pair]) -> Scores:
-        """Scores ``[n]`` of pairs, from their texts."""
+        """See ``PairSystem``."""
         model: Any = self.model.eval()
         reader = PairReader(model.model, model.tokenizer, model.max_seq_length)
         scores = np.empty(len(pairs), dtype=np.float32)

@@ -17,8 +17,7 @@ from ragdistill.training.preparing import freeze_words, without_dropout
 from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
 from ragdistill_reranker.first_stage import Scores
 from ragdistill_reranker.list_loss import Features, list_loss
-from ragdistill_reranker.lists import Findings
-from ragdistill_reranker.setup import Lists
+from ragdistill_reranker.lists import Findings, Lists
 from ragdistill_reranker.students import Student
 
 Objective = Literal["listwise", "margin-mse", "hinge", "ranknet", "mse", "mix"]
