@@ -22,9 +22,9 @@ from data_helpers import jsonl
 from endpoint_helpers import Fault, serving
 from models_helpers import make_model, make_wheel, wheel_alias
 from ragdistill.cli import main
+from ragdistill.endpoint import client
 from ragdistill.models import aliases, wheel
 from ragdistill.models.aliases import Alias
-from ragdistill_embedder.endpoint import client
 from tiny_models import make_tokenizer, save_tiny, texts
 
 DOCUMENTS = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts(12))]

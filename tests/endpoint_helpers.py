@@ -1,4 +1,5 @@
-"""A real HTTP server on this machine that embeds with a tiny model, and fails when told to."""
+"""A real HTTP server on this machine that embeds with a tiny model, or does what a subclass of ``Served``
+does, and fails when told to."""
 
 import base64
 import json
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,18 +37,16 @@ def seeded(seed: int, shares: dict[str, float]) -> Fault:
     return fault
 
 
-@dataclass
-class Endpoint:
-    """What the server is to do, and what it has done."""
+@dataclass(kw_only=True)
+class Served:
+    """What a server is to do, and what it has done."""
 
-    encoder: Encoder
     key: str | None = None
     fault: Fault = lambda number: None
     counts: bool = True
     """Whether it says what it bills."""
     bills: float = 1.0
-    """How many tokens for each that its tokenizer makes."""
-    encode: Callable[[np.ndarray], Any] = lambda vector: vector.tolist()
+    """How many tokens for each that it counts."""
     stall: float = 3.0
     hold: threading.Event = field(default_factory=threading.Event)
     """Set when nothing is held back; see ``hold_after``."""
@@ -56,22 +55,92 @@ class Endpoint:
     url: str = ""
     requests: int = 0
     answered: int = 0
-    delivered: Counter[str] = field(default_factory=Counter)
-    """How often each text was answered well, and the answer was taken."""
+    delivered: Counter[Any] = field(default_factory=Counter)
+    """How often each thing that was asked about was answered well, and the answer was taken."""
     billed: int = 0
     asked_at: list[float] = field(default_factory=list)
+    wishes: list[dict[str, Any]] = field(default_factory=list)
+    """What was posted."""
+    busy: int = 0
+    most_busy: int = 0
+    """Requests at a time."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    route: ClassVar[str]
 
-    def tokens(self, texts: list[str]) -> int:
-        return round(self.bills * sum(len(row) for row in self.encoder.tokenise(texts)))
+    def rest(self) -> None:
+        """Wait until all is counted that was answered."""
+        until = time.monotonic() + 30
+        while self.busy and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def asked(self, wish: dict[str, Any]) -> list[Any]:
+        """What a request asks about, one by one."""
+        raise NotImplementedError
+
+    def count(self, asked: list[Any]) -> int:
+        """Tokens."""
+        raise NotImplementedError
+
+    def rows(self, asked: list[Any], fault: str | None) -> list[dict[str, Any]]:
+        """What is answered, one by one, each with its ``index``."""
+        raise NotImplementedError
+
+    def content(self, rows: list[dict[str, Any]], tokens: int) -> dict[str, Any]:
+        """The whole answer."""
+        raise NotImplementedError
+
+    def tokens(self, asked: list[Any]) -> int:
+        """Those that are billed."""
+        return round(self.bills * self.count(asked))
+
+
+@dataclass
+class Endpoint(Served):
+    """Embeds."""
+
+    encoder: Encoder
+    encode: Callable[[np.ndarray], Any] = lambda vector: vector.tolist()
+    route: ClassVar[str] = "/embeddings"
+
+    def asked(self, wish: dict[str, Any]) -> list[Any]:
+        texts: list[Any] = wish["input"]
+        return texts
+
+    def count(self, asked: list[Any]) -> int:
+        return sum(len(row) for row in self.encoder.tokenise(asked))
+
+    def rows(self, asked: list[Any], fault: str | None) -> list[dict[str, Any]]:
+        vectors = self.encoder.encode(asked)
+        if fault == "wide":
+            vectors = np.concatenate([vectors, vectors], axis=1)
+        rows = [
+            {"object": "embedding", "index": place, "embedding": self.encode(vector)}
+            for place, vector in enumerate(vectors)
+        ]
+        if fault == "nan":
+            rows[0]["embedding"] = [float("nan")] * vectors.shape[1]
+        return rows
+
+    def content(self, rows: list[dict[str, Any]], tokens: int) -> dict[str, Any]:
+        content: dict[str, Any] = {"object": "list", "data": rows, "model": MODEL}
+        if self.counts:
+            content["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return content
 
 
 @contextmanager
 def serving(model: Path, **options: Any) -> Iterator[Endpoint]:
-    """An endpoint for as long as the block lasts."""
+    """An endpoint that embeds, for as long as the block lasts."""
     encoder = load_encoder(model, "cpu")
     encoder.max_length = 10**6
     endpoint = Endpoint(encoder, **options)
+    with listening(endpoint):
+        yield endpoint
+
+
+@contextmanager
+def listening(endpoint: Served) -> Iterator[None]:
+    """It answers for as long as the block lasts."""
 
     class Handler(_Handler):
         served = endpoint
@@ -81,7 +150,7 @@ def serving(model: Path, **options: Any) -> Iterator[Endpoint]:
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield endpoint
+        yield
     finally:
         endpoint.hold.set()
         server.shutdown()
@@ -99,15 +168,27 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    served: Endpoint
+    served: Served
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
 
     def do_POST(self) -> None:
         endpoint = self.served
+        with endpoint.lock:
+            endpoint.busy += 1
+            endpoint.most_busy = max(endpoint.busy, endpoint.most_busy)
+        try:
+            self._post()
+        finally:
+            with endpoint.lock:
+                endpoint.busy -= 1
+
+    def _post(self) -> None:
+        endpoint = self.served
         wish = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with endpoint.lock:
+            endpoint.wishes.append(wish)
             endpoint.requests += 1
             number = endpoint.requests
             endpoint.asked_at.append(time.monotonic())
@@ -119,12 +200,12 @@ class _Handler(BaseHTTPRequestHandler):
             if given != f"Bearer {endpoint.key}":
                 self._say(401, _error(f"Incorrect API key provided: {given}"))
                 return
-        if self.path != "/v1/embeddings" or wish["model"] != MODEL:
+        if self.path != f"/v1{endpoint.route}" or wish["model"] != MODEL:
             self._say(404, _error(f"The model {wish['model']!r} does not exist"))
             return
-        self._answer(wish["input"], endpoint.fault(number))
+        self._answer(endpoint.asked(wish), endpoint.fault(number))
 
-    def _answer(self, texts: list[str], fault: str | None) -> None:
+    def _answer(self, asked: list[Any], fault: str | None) -> None:
         endpoint = self.served
         if fault and fault.isdigit():
             after = {"Retry-After": "0"} if fault == "429" else {}
@@ -132,17 +213,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "stall":  # what was read is billed
             with endpoint.lock:
-                endpoint.billed += endpoint.tokens(texts)
+                endpoint.billed += endpoint.tokens(asked)
             time.sleep(endpoint.stall)
             return
         if fault and fault.startswith("wait "):
             self._say(429, _error("slow down"), {"Retry-After": fault.split()[1]})
             return
         with endpoint.lock:
-            vectors = endpoint.encoder.encode(texts)
-            tokens = endpoint.tokens(texts)
+            rows = endpoint.rows(asked, fault)
+            tokens = endpoint.tokens(asked)
             endpoint.billed += tokens
-        body = json.dumps(self._content(texts, vectors, tokens, fault)).encode()
+        body = json.dumps(endpoint.content(_spoilt(rows, fault), tokens)).encode()
         if fault == "garbage":
             body = b"<html>upstream \xff</html>"
         if fault == "truncated":
@@ -151,29 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None or fault == "shuffled":
             with endpoint.lock:
                 endpoint.answered += 1
-                endpoint.delivered.update(texts)
-
-    def _content(
-        self, texts: list[str], vectors: np.ndarray, tokens: int, fault: str | None
-    ) -> dict[str, Any]:
-        if fault == "wide":
-            vectors = np.concatenate([vectors, vectors], axis=1)
-        rows = [
-            {"object": "embedding", "index": place, "embedding": self.served.encode(vector)}
-            for place, vector in enumerate(vectors)
-        ]
-        if fault == "short":
-            rows.pop()
-        if fault == "twice":
-            rows[-1]["index"] = 0 if len(rows) > 1 else 1
-        if fault == "nan":
-            rows[0]["embedding"] = [float("nan")] * vectors.shape[1]
-        if fault == "shuffled":
-            random.Random(len(texts)).shuffle(rows)
-        content: dict[str, Any] = {"object": "list", "data": rows, "model": MODEL}
-        if self.served.counts:
-            content["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return content
+                endpoint.delivered.update(asked)
 
     def _say(
         self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: bool = False
@@ -189,6 +248,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.wfile.write(body)
+
+
+def _spoilt(rows: list[dict[str, Any]], fault: str | None) -> list[dict[str, Any]]:
+    if fault == "short":
+        rows.pop()
+    if fault == "twice":
+        rows[-1]["index"] = rows[0]["index"] if len(rows) > 1 else 1
+    if fault == "shuffled":
+        random.Random(len(rows)).shuffle(rows)
+    return rows
 
 
 def _error(message: str) -> bytes:

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from endpoint_helpers import Endpoint, in_base64, seeded, serving
 from ragdistill.cli import main
 from ragdistill.encoder import load_encoder
+from ragdistill.endpoint import client
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore
 from ragdistill_embedder.config import EmbedderConfig
-from ragdistill_embedder.endpoint import client
 from ragdistill_embedder.endpoint.identity import PROBES
 from ragdistill_embedder.setup import Setup
 from tiny_models import save_searched, save_tiny

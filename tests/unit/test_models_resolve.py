@@ -202,6 +202,7 @@ def test_offline_mode_is_respected_and_named(monkeypatch: pytest.MonkeyPatch) ->
         ("a/b/c", "unknown model"),
         ("a--b/c", "no Hub id"),
         ("openai:gpt", "an endpoint"),
+        ("rerank:bge", "an endpoint"),
         ("api", "the weights of 'api' are not published"),
         ("remote", "publisher's own Python code"),
         ("index", "not a model folder"),

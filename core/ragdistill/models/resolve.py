@@ -128,7 +128,7 @@ def understand(reference: str, aliases: Mapping[str, Alias]) -> Request:
     alias = alias_tables.find(name, aliases)
     if alias is not None:
         return Request(reference, alias, alias.hub, revision or None)
-    if reference.startswith("openai:"):
+    if reference.startswith(("openai:", "rerank:")):
         raise UserError(f"{reference!r} is an endpoint and has no weights to fetch")
     if _looks_local(reference) or not _HUB_ID.fullmatch(name):
         what = "no such model folder or file" if _looks_local(reference) else "unknown model"

@@ -22,7 +22,7 @@ from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_embedder import collecting, objective, together
 from ragdistill_embedder.config import STATIC, EmbedderConfig
-from ragdistill_embedder.endpoint.address import PREFIX
+from ragdistill_embedder.endpoint.asking import EMBEDDINGS
 from ragdistill_embedder.endpoint.teacher import EndpointTeacher
 from ragdistill_embedder.panel import Joined, Panel, Readable, unit
 from ragdistill_embedder.student import same_transformer
@@ -42,12 +42,12 @@ class Setup(RunData):
     def sources(self) -> tuple[Source, ...]:
         """The teachers, each asked by itself."""
         config, names = self.config, named(self.config.teacher)
-        served = [name for name in names if name.startswith(PREFIX)]
+        served = [name for name in names if name.startswith(EMBEDDINGS.prefix)]
         if config.teacher_url is not None and not served:
             raise UserError(
                 f"the teacher {config.teacher!r} is not behind an endpoint",
                 where="--teacher-url",
-                mend=f"leave it out, or give --teacher {PREFIX}NAME",
+                mend=f"leave it out, or give --teacher {EMBEDDINGS.prefix}NAME",
             )
         if len(served) > 1 and (config.teacher_price, config.teacher_budget) != (None, None):
             raise UserError(
@@ -66,7 +66,7 @@ class Setup(RunData):
 
     def _source(self, name: str) -> Source:
         config = self.config
-        if name.startswith(PREFIX):
+        if name.startswith(EMBEDDINGS.prefix):
             return EndpointTeacher(replace(config, teacher=name), lambda: self.base)
         model = resolve(name, kind="embedder")
         if config.ray is None:

@@ -1,99 +1,29 @@
-"""Many requests at once, bounded in number and by the budget; every answer is handed on."""
+"""How an endpoint is asked for vectors: as https://platform.openai.com/docs/api-reference/embeddings says."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable
 
-from ragdistill.errors import UserError
-from ragdistill_embedder.endpoint.spend import Ask, OverBudget
+from ragdistill.endpoint.address import Service
+from ragdistill.endpoint.asking import Request
+from ragdistill.endpoint.client import LEAST_BYTES, Question
+from ragdistill_embedder.endpoint import reply
+from ragdistill_embedder.endpoint.reply import Vectors
 
-_SPARE_TOKENS = 4
-"""Special tokens of a text, at the most."""
-
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Texts that are sent together."""
-
-    places: list[int]
-    """Where they stand among all that are asked about."""
-    texts: list[str]
-    tokens: list[int]
-    """What each is thought to have."""
-
-    @property
-    def ask(self) -> Ask:
-        """It in figures. No tokenizer in use makes more of a text than a token of each byte."""
-        most = sum(
-            len(text.encode("utf-8", "surrogatepass")) + _SPARE_TOKENS for text in self.texts
-        )
-        return Ask(len(self.texts), min(sum(self.tokens), most), most)
-
-    def halves(self) -> "tuple[Request, Request]":
-        """It in two."""
-        middle = len(self.texts) // 2
-        first = Request(self.places[:middle], self.texts[:middle], self.tokens[:middle])
-        return first, Request(self.places[middle:], self.texts[middle:], self.tokens[middle:])
+EMBEDDINGS = Service("openai:", "/embeddings", model="bge-m3", url="https://api.openai.com/v1")
+TOO_MUCH = (
+    "if a text is too long for it, cut texts with --max-length; if they are too many at once, ask for "
+    "fewer with --teacher-batch"
+)
+_VECTOR_BYTES = 1 << 19
+"""Allowed of each vector in an answer."""
 
 
-def requests(texts: Sequence[str], tokens: Sequence[int], size: int) -> Iterator[Request]:
-    """All ``texts`` in their order, ``size`` to a request."""
-    for start in range(0, len(texts), size):
-        places = list(range(start, min(start + size, len(texts))))
-        yield Request(places, [texts[at] for at in places], [tokens[at] for at in places])
-
-
-def ask_all(
-    wanted: Iterable[Request],
-    ask: Callable[[Request], Answer],
-    *,
-    connections: int,
-    stop: Callable[[], None],
-    over_budget: Callable[[], UserError],
-) -> Iterator[tuple[Request, Answer]]:
-    """Requests and their answers, in the order in which these come in.
-
-    When one fails for good, or on Ctrl-C, nothing more is sent; what is under way was paid for, so it
-    is handed on before the failure is raised. A request that might exceed the budget waits for those
-    under way, which may turn out cheaper than they might have been, and then goes in halves.
-
-    Raises:
-        UserError: ``ask``'s, or ``over_budget`` when not even one text fits in.
-    """
-    queue, running = deque(wanted), dict[Future[Answer], Request]()
-    failure: BaseException | None = None
-    with ThreadPoolExecutor(connections) as pool:
-        try:
-            while running or (queue and failure is None):
-                while queue and failure is None and len(running) < connections:
-                    request = queue.popleft()
-                    running[pool.submit(ask, request)] = request
-                try:
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                except KeyboardInterrupt as interrupt:
-                    failure = failure or interrupt
-                    stop()
-                    continue
-                for future in done:
-                    request = running.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        yield request, future.result()
-                    elif not isinstance(error, OverBudget):
-                        failure = failure or error
-                        stop()
-                    elif running or connections > 1:
-                        queue.appendleft(request)
-                        connections = 1
-                    elif len(request.texts) > 1:
-                        queue.extendleft(reversed(request.halves()))
-                    else:
-                        failure = failure or over_budget()
-        finally:
-            stop()
-    if failure is not None:
-        raise failure
+def put(request: Request, check: Callable[[Vectors], None]) -> Question[Vectors]:
+    """The question for the vectors of a request's texts, ``[b, d]``, which ``check`` may refuse."""
+    texts = request.texts
+    return Question(
+        wish={"input": texts, "encoding_format": "float"},
+        ask=request.ask,
+        read=lambda body: reply.parse(body, len(texts)),
+        check=check,
+        most_bytes=LEAST_BYTES + len(texts) * _VECTOR_BYTES,
+    )

@@ -5,80 +5,29 @@ that follow it agree: ``data`` with an ``index`` and an ``embedding`` each, ``us
 """
 
 import base64
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragdistill.endpoint.reply import Content, Reply, Unusable, by_index, read
+
 Vectors = NDArray[np.float32]
 
-_MOST_TOKENS = 1_000_000_000
-"""No request has more; a larger figure is no count."""
 
-
-class Unusable(Exception):
-    """An answer that cannot be used; another try may bring a better one."""
-
-    def __init__(self, reason: str, tokens: int | None = None) -> None:
-        super().__init__(reason)
-        self.tokens = tokens
-        """What it says to have billed for it all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer."""
-
-    vectors: Vectors
-    """``[b, d]``, finite and none of them zero, in the order of the texts."""
-    tokens: int | None
-    """What the endpoint says to have billed; None where it does not say."""
-
-
-def parse(body: bytes, texts: int) -> Reply:
-    """The vectors of as many ``texts``, put in order by ``index``.
+def parse(body: bytes, texts: int) -> Reply[Vectors]:
+    """The vectors of as many ``texts``, put in order by ``index``: ``[b, d]``, finite and none of them
+    zero.
 
     Raises:
         Unusable: no JSON, or not one finite vector of one length for each text.
     """
-    try:
-        content = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Unusable(f"it is not whole JSON ({len(body):,} bytes)") from error
-    if not isinstance(content, dict):
-        raise Unusable("it is no JSON object")
-    tokens = _billed(content.get("usage"))
-    try:
-        return Reply(_vectors(content, texts), tokens)
-    except Unusable as error:
-        raise Unusable(str(error), tokens) from error
+    return read(body, lambda content: _vectors(content, texts))
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _billed(usage: Any) -> int | None:
-    """``usage.total_tokens``; some servers always say 0, which no text costs."""
-    if not isinstance(usage, Mapping):
-        return None
-    count = usage.get("total_tokens", usage.get("prompt_tokens"))
-    return count if type(count) is int and 0 < count <= _MOST_TOKENS else None
-
-
-def _vectors(content: Mapping[str, Any], texts: int) -> Vectors:
-    data = content.get("data")
-    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
-        raise Unusable("it holds no list of embeddings")
-    if len(data) != texts:
-        raise Unusable(f"it holds {len(data)} of {texts} vectors")
-    by_index = {item["index"]: item for item in data if type(item.get("index")) is int}
-    if by_index.keys() != set(range(texts)):
-        raise Unusable("an index is missing, or there twice")
-    rows = [_vector(by_index[place].get("embedding")) for place in range(texts)]
+def _vectors(content: Content, texts: int) -> Vectors:
+    items = by_index(content.get("data"), texts, "vectors")
+    rows = [_vector(item.get("embedding")) for item in items]
     if len({len(row) for row in rows}) != 1 or not len(rows[0]):
         raise Unusable("its vectors differ in length")
     vectors = np.stack(rows)

@@ -4,24 +4,21 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ragdistill.encoder import Answer, Encoder, Prompts, load_encoder
+from ragdistill.endpoint import address
+from ragdistill.endpoint.asking import Request, requests
+from ragdistill.endpoint.client import Options, Question
+from ragdistill.endpoint.remote import Remote
 from ragdistill.errors import UserError
 from ragdistill.models import aliases
 from ragdistill.models.aliases import Alias
 from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
-from ragdistill.signals import default_address
 from ragdistill.signals.fingerprint import Fingerprint
-from ragdistill.signals.places import place
 from ragdistill_embedder.config import KEY_NAME, EmbedderConfig
-from ragdistill_embedder.endpoint import address
-from ragdistill_embedder.endpoint.asking import Request, ask_all, requests
-from ragdistill_embedder.endpoint.client import Client, Options
-from ragdistill_embedder.endpoint.identity import PROBES, Generation, Records, digest
+from ragdistill_embedder.endpoint.asking import EMBEDDINGS, TOO_MUCH, put
+from ragdistill_embedder.endpoint.identity import KNOWN_BY
 from ragdistill_embedder.endpoint.reply import Vectors
-from ragdistill_embedder.endpoint.spend import OverBudget, Spend
 from ragdistill_embedder.teacher import AT_ONCE, Batch
 
 _WHOLE = 10**9
@@ -43,42 +40,44 @@ class EndpointTeacher:
             UserError: no usable address, key, budget or store.
         """
         self._config = config
-        self._address = address.parse(config.teacher, config.teacher_url)
-        self._options = Options(
-            key=address.key(config.teacher_key_env, default=KEY_NAME),
-            key_name=config.teacher_key_env,
-            timeout=config.teacher_timeout,
-            connections=config.teacher_concurrency,
-        )
-        self._records = Records(place(config.store or default_address()), self._address)
-        self._spend = Spend(
-            self._records.spend, price=config.teacher_price, budget=config.teacher_budget
+        self._remote = Remote(
+            address.parse(EMBEDDINGS, config.teacher, config.teacher_url),
+            Options(
+                key=address.key(config.teacher_key_env, default=KEY_NAME),
+                key_name=config.teacher_key_env,
+                timeout=config.teacher_timeout,
+                connections=config.teacher_concurrency,
+                too_much=TOO_MUCH,
+            ),
+            KNOWN_BY,
+            price=config.teacher_price,
+            budget=config.teacher_budget,
+            store=config.store,
+            accept_change=config.accept_teacher_change,
         )
         self._base = base
-        self._generation = next(iter(self._records.generations()), None)
-        self._met = False
 
     @property
     def name(self) -> str:
         """See ``Teacher``."""
-        return f"{self._address.model} at {self._address.url}"
+        return self._remote.name
 
     @property
     def known_as(self) -> str:
         """See ``Teacher``."""
-        return f"{self._config.teacher} at {self._address.url}"
+        return self._remote.known_as
 
     @property
     def note(self) -> str:
         """See ``Teacher``."""
-        spent = self._spend.usd(self._spend.totals().tokens)
+        spent = self._remote.spent
         told = f", {spent:.6f} USD spent before" if spent else ""
         return f" (tokens are estimated with the student's tokenizer{told})"
 
     @property
     def digest(self) -> str:
         """Of where it is and what it is called there, for nobody sees its weights."""
-        return digest(self._address, self._generation.number if self._generation else 1)
+        return self._remote.digest
 
     @cached_property
     def reader(self) -> Encoder:
@@ -95,7 +94,7 @@ class EndpointTeacher:
 
     @cached_property
     def _alias(self) -> Alias | None:
-        known, name = aliases.known(), self._address.model
+        known, name = aliases.known(), self._remote.address.model
         by_api = (alias for alias in known.values() if alias.api == name)
         return next(by_api, None) or aliases.find(name, known)
 
@@ -110,8 +109,8 @@ class EndpointTeacher:
     @property
     def dimensions(self) -> int:
         """As it has shown them; before it was ever asked as its alias says, 0 where nobody knows."""
-        if self._generation is not None:
-            return self._generation.dimensions
+        if self._remote.generation is not None:
+            return int(self._remote.generation.answers.shape[1])
         return (self._alias.dimensions if self._alias else None) or 0
 
     @property
@@ -120,45 +119,12 @@ class EndpointTeacher:
         return self._config.max_length
 
     def meet(self, needed: Callable[[], bool]) -> None:
-        """See ``Teacher``: the probes of :mod:`~ragdistill_embedder.endpoint.identity` are asked the
-        first time, and whenever something is still ``needed``."""
-        if self._met or (self._generation is not None and not needed()):
-            return
-        known = self._records.generations()
-        texts = known[0].texts if known else PROBES
-        vectors = self._probe(texts)
-        found = next((item for item in known if item.gave(texts, vectors)), None)
-        if found is None and known and not self._config.accept_teacher_change:
-            raise self._changed(known[0], vectors)
-        if found is None:
-            found = self._records.begin(known[0].number + 1 if known else 1, texts, vectors)
-        self._generation, self._met = found, True
+        """See ``Teacher``: it is known by the probes of :mod:`~ragdistill_embedder.endpoint.identity`."""
+        self._remote.meet(needed, lambda texts: self._requests(texts, len(texts))[0], _put_probes)
 
-    def _probe(self, texts: Sequence[str]) -> Vectors:
+    def _requests(self, texts: Sequence[str], size: int) -> list[Request]:
         tokens = [len(row) for row in self.reader.tokenise(texts)]
-        (request,) = requests(texts, tokens, len(texts))
-        with self._client() as client:
-            try:
-                return client.ask(request.texts, request.ask, lambda _: None)[0]
-            except OverBudget:
-                raise self._spend.refusal() from None
-
-    def _changed(self, known: Generation, vectors: Vectors) -> UserError:
-        cosine = known.cosine(vectors)
-        how = (
-            f"its vectors have {vectors.shape[1]} dimensions, not {known.dimensions}"
-            if cosine is None
-            else f"it places a text elsewhere (cosine {cosine:.4f} with where that was)"
-        )
-        return UserError(
-            f"{self._address.model!r} is not the model that the store knows from there: {how}",
-            where=self._address.url,
-            mend="bring the former back, or accept that it has changed with --accept-teacher-change "
-            "and another --out (the old signals stay, and are never mixed in)",
-        )
-
-    def _client(self) -> Client:
-        return Client(self._address, self._options, self._spend, answered=self._met)
+        return list(requests(texts, tokens, size))
 
     def fingerprint(self, prompt: str, dtype: str, *, window: int | None = None) -> Fingerprint:
         """See ``Teacher``: where it is and what it is called there, in place of digests.
@@ -168,7 +134,8 @@ class EndpointTeacher:
         """
         if window is not None:
             raise ValueError("an endpoint tells no token states")
-        told: dict[str, str | int] = {"url": self._address.url, "model": self._address.model}
+        at = self._remote.address
+        told: dict[str, str | int] = {"url": at.url, "model": at.model}
         if self.max_length is not None:
             told["cut_by"] = self._base().tokenizer_digest
         return Fingerprint(
@@ -191,20 +158,12 @@ class EndpointTeacher:
             return
         self._meet_late()
         sent = self._cut([prompt + text for text in texts])
-        tokens = [len(row) for row in self.reader.tokenise(sent)]
-        with self._client() as client:
+        wanted = self._requests(sent, self._config.teacher_batch)
+        for request, vectors, billed in self._remote.answers(wanted, self._put):
+            yield request.places, Answer(vectors, []), billed
 
-            def ask(request: Request) -> tuple[Vectors, int]:
-                return client.ask(request.texts, request.ask, self._check)
-
-            for request, (vectors, billed) in ask_all(
-                requests(sent, tokens, self._config.teacher_batch),
-                ask,
-                connections=self._config.teacher_concurrency,
-                stop=client.stop,
-                over_budget=self._spend.refusal,
-            ):
-                yield request.places, Answer(vectors, []), billed
+    def _put(self, request: Request) -> Question[Vectors]:
+        return put(request, self._check)
 
     def _meet_late(self) -> None:
         """Nothing was needed when the run began, but now something is: its spaces are open already,
@@ -212,16 +171,14 @@ class EndpointTeacher:
         before = self.digest, self.dimensions
         self.meet(lambda: True)
         if before != (self.digest, self.dimensions):
-            raise UserError(
-                "has changed", where=self._address.url, mend="give the same command again"
-            )
+            raise self._remote.changed()
 
     def _check(self, vectors: Vectors) -> None:
         if vectors.shape[1] != self.dimensions:
             raise UserError(
                 f"answers with vectors of {vectors.shape[1]} dimensions now, with"
                 f" {self.dimensions} before: another model has come to answer",
-                where=self._address.url,
+                where=self._remote.address.url,
                 mend="bring the former back, and the same command goes on",
             )
 
@@ -244,7 +201,7 @@ class EndpointTeacher:
 
     def usd(self, tokens: int) -> float | None:
         """See ``Teacher``."""
-        return self._spend.usd(tokens)
+        return self._remote.usd(tokens)
 
     def describe(self) -> dict[str, Any]:
         """See ``Teacher``; ``endpoint`` has what it was asked and billed so far, in all runs that the
@@ -252,7 +209,7 @@ class EndpointTeacher:
         alias = self._alias
         licence = licence_of(alias)
         return {
-            "name": self._address.model,
+            "name": self._remote.address.model,
             "digest": self.digest,
             "revision": None,
             "parameters": alias.parameters if alias else None,
@@ -261,20 +218,9 @@ class EndpointTeacher:
             "licence": licence.name,
             "outputs_may_train": licence.outputs_may_train,
             "terms": licence.terms,
-            "endpoint": self._service(),
+            "endpoint": self._remote.describe(),
         }
 
-    def _service(self) -> dict[str, Any]:
-        totals = self._spend.totals()
-        latency: list[float | None] = [None, None, None]
-        if totals.seconds:
-            latency = [float(ms) for ms in np.percentile(totals.seconds, (50, 95, 99)) * 1000]
-        names = ("request_p50_ms", "request_p95_ms", "request_p99_ms")
-        return {
-            "url": self._address.url,
-            "requests": totals.requests,
-            "texts": totals.texts,
-            "tokens": totals.tokens,
-            "usd": self.usd(totals.tokens),
-            **dict(zip(names, latency, strict=True)),
-        }
+
+def _put_probes(request: Request) -> Question[Vectors]:
+    return put(request, lambda vectors: None)

@@ -4,13 +4,13 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Event
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self
 
 import httpx2
 from tenacity import (
@@ -21,11 +21,10 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from ragdistill.endpoint.address import Address
+from ragdistill.endpoint.reply import Found, Reply, Unusable
+from ragdistill.endpoint.spend import Ask, Spend
 from ragdistill.errors import UserError
-from ragdistill_embedder.endpoint import reply
-from ragdistill_embedder.endpoint.address import Address
-from ragdistill_embedder.endpoint.reply import Unusable, Vectors
-from ragdistill_embedder.endpoint.spend import Ask, Spend
 
 TRIES = 10
 """How often a request is sent before it is given up."""
@@ -36,8 +35,8 @@ PAUSE_SECONDS = (0.5, 30.0)
 LONGEST_WAIT_SECONDS = 300.0
 """A server that asks for a longer one is left for later."""
 _PASSING = frozenset([408, 409, 425, 429])
-_BYTES = 1 << 20
-"""Allowed of an answer; of each vector in it half as much again."""
+LEAST_BYTES = 1 << 20
+"""Allowed of any answer."""
 _SHOWN = 200
 _TOLD_SECONDS = 20.0
 _LOG = logging.getLogger(__name__)
@@ -65,6 +64,23 @@ class Options:
     timeout: float
     """Seconds after which a request counts as stalled."""
     connections: int
+    too_much: str
+    """How to mend what it refuses as too long or too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Found]):
+    """What one request says, and how its answer is understood."""
+
+    wish: Mapping[str, Any]
+    """What is posted, as JSON; the model's name is added."""
+    ask: Ask
+    read: Callable[[bytes], Reply[Found]]
+    """``Unusable`` where another try may help."""
+    check: Callable[[Found], None]
+    """``UserError`` where none helps."""
+    most_bytes: int = LEAST_BYTES
+    """Allowed of the answer."""
 
 
 class Client:
@@ -102,14 +118,12 @@ class Client:
         """Have no request tried again; those under way may end."""
         self._stop.set()
 
-    def ask(
-        self, texts: Sequence[str], ask: Ask, check: Callable[[Vectors], None]
-    ) -> tuple[Vectors, int]:
-        """The vectors ``[b, d]`` of ``texts``, and the tokens billed (estimated where nobody says).
+    def ask(self, question: Question[Found]) -> tuple[Found, int]:
+        """What is answered, and the tokens billed (estimated where nobody says).
 
         Raises:
             OverBudget: it might cost more than is left.
-            UserError: what no other try mends, as ``check`` may find; or too many tries.
+            UserError: what no other try mends, as its ``check`` may find; or too many tries.
         """
         low, high = PAUSE_SECONDS
         pause = wait_random_exponential(multiplier=low, max=high)
@@ -122,7 +136,7 @@ class Client:
             reraise=True,
         )
         try:
-            return tries(self._try, texts, ask, check)
+            return tries(self._try, question)
         except Passing as error:
             often = tries.statistics.get("attempt_number", 1)
             raise UserError(
@@ -135,27 +149,25 @@ class Client:
         most = TRIES if self._answered else FIRST_TRIES
         return self._stop.is_set() or state.attempt_number >= most
 
-    def _try(
-        self, texts: Sequence[str], ask: Ask, check: Callable[[Vectors], None]
-    ) -> tuple[Vectors, int]:
-        ticket = self._spend.reserve(ask)
+    def _try(self, question: Question[Found]) -> tuple[Found, int]:
+        ticket = self._spend.reserve(question.ask)
         billed, seconds, started = 0, None, time.perf_counter()
         try:
-            body = self._send(texts)
-            billed = ask.estimate
-            found = reply.parse(body, len(texts))
-            billed = found.tokens or billed
-            check(found.vectors)
+            body = self._send(question)
+            billed = question.ask.estimate
+            reply = question.read(body)
+            billed = reply.tokens or billed
+            question.check(reply.found)
             seconds = time.perf_counter() - started
-            return found.vectors, billed
+            return reply.found, billed
         except Unusable as error:
             # Whoever answers badly bills all the same.
-            billed = error.tokens or ask.estimate
+            billed = error.tokens or question.ask.estimate
             raise Passing(f"the last answer is not usable: {error}") from error
         finally:
             self._spend.settle(ticket, billed, seconds)
 
-    def _send(self, texts: Sequence[str]) -> bytes:
+    def _send(self, question: Question[Found]) -> bytes:
         """The body of the answer.
 
         Raises:
@@ -163,16 +175,15 @@ class Client:
             Passing: no answer, or one that says to try again.
             UserError: one that says not to.
         """
-        wish = {"model": self._address.model, "input": list(texts), "encoding_format": "float"}
+        wish = {"model": self._address.model, **question.wish}
         answered = False
         try:
-            url = f"{self._address.url}/embeddings"
-            with self._http.stream("POST", url, json=wish) as response:
+            with self._http.stream("POST", self._address.target, json=wish) as response:
                 self._answered = True
                 if response.status_code != httpx2.codes.OK:
                     raise self._refused(response)
                 answered = True
-                return self._read(response, _BYTES + len(texts) * _BYTES // 2)
+                return self._read(response, question.most_bytes)
         except httpx2.RequestError as error:
             told = f"{type(error).__name__} {error}".strip()
             if answered:
@@ -195,7 +206,7 @@ class Client:
         return bytes(found)
 
     def _refused(self, response: httpx2.Response) -> Exception:
-        """What an answer without vectors comes to."""
+        """What an answer of another status comes to."""
         status, url, model = response.status_code, self._address.url, self._address.model
         said, code = self._said(response)
         if status in _PASSING or status >= 500 or status < 300:
@@ -223,17 +234,20 @@ class Client:
         return UserError(
             f"refuses the request (status {status}{said})",
             where=url,
-            mend="if a text is too long for it, cut texts with --max-length; if they are too many at "
-            "once, ask for fewer with --teacher-batch",
+            mend=self._options.too_much,
         )
 
     def _said(self, response: httpx2.Response) -> tuple[str, str]:
         """The server's own words, short and without the key, and its name for the error."""
         try:
-            content: Any = json.loads(self._read(response, _BYTES))
-            error = content["error"] if isinstance(content["error"], dict) else content
-            words, code = str(error.get("message", "")), str(error.get("code", ""))
-        except (Unusable, httpx2.RequestError, ValueError, LookupError, TypeError, RecursionError):
+            content: Any = json.loads(self._read(response, LEAST_BYTES))
+            inner = content.get("error")
+            error = inner if isinstance(inner, dict) else content
+            # In this order: OpenAI and Cohere, FastAPI, TEI and Ollama.
+            told = (error.get("message"), error.get("detail"), inner)
+            words = next((item for item in told if isinstance(item, str)), "")
+            code = str(error.get("code", ""))
+        except (Unusable, httpx2.RequestError, ValueError, AttributeError, RecursionError):
             return "", ""
         if self._options.key:
             words = words.replace(self._options.key, "...")

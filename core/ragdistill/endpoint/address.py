@@ -7,10 +7,25 @@ from urllib.parse import SplitResult, urlsplit
 
 from ragdistill.errors import UserError
 
-PREFIX = "openai:"
 _PORTS = {"http": 80, "https": 443}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"[!-~]+")  # what an HTTP header may hold
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What endpoints of one kind are asked for."""
+
+    prefix: str
+    """What goes before a model's name, as ``openai:``."""
+    route: str
+    """Where below its address one is asked, as ``/embeddings``."""
+    model: str
+    """For instance."""
+    url: str
+    """For instance."""
+    task: str = ""
+    """Told apart from what else may be at one address under one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +35,42 @@ class Address:
     url: str
     """Normalised: two ways of writing one address are one address."""
     model: str
+    service: Service
+
+    @property
+    def target(self) -> str:
+        """Where it is asked."""
+        return f"{self.url}{self.service.route}"
+
+    @property
+    def name(self) -> str:
+        """It as a person names it."""
+        return f"{self.service.prefix}{self.model}"
 
 
-def parse(teacher: str, url: str | None) -> Address:
-    """``openai:NAME`` at ``url``, which may end in ``/embeddings`` or not.
+def parse(service: Service, teacher: str, url: str | None) -> Address:
+    """The ``teacher``, such as ``openai:NAME``, at ``url``, which may end in the service's route or not.
 
     Raises:
         UserError: no name, no address, or one that is no plain http(s) address.
     """
-    model = teacher.removeprefix(PREFIX)
+    model = teacher.removeprefix(service.prefix)
     if not model:
         raise UserError(
-            f"{teacher!r} names no model", where="--teacher", mend="name one, as openai:bge-m3"
+            f"{teacher!r} names no model",
+            where="--teacher",
+            mend=f"name one, as {service.prefix}{service.model}",
         )
     if not url:
         raise UserError(
             f"is needed for the teacher {teacher}",
             where="--teacher-url",
-            mend="give the endpoint's address, as https://api.openai.com/v1",
+            mend=f"give the endpoint's address, as {service.url}",
         )
-    return Address(_normalised(url), model)
+    return Address(_normalised(url, service.route), model, service)
 
 
-def _normalised(url: str) -> str:
+def _normalised(url: str, route: str) -> str:
     try:
         parts = urlsplit(url.strip())
         port = parts.port
@@ -57,7 +85,7 @@ def _normalised(url: str) -> str:
         )
     if parts.scheme not in _PORTS or not parts.hostname or re.search(r"\s", parts.netloc):
         raise _malformed()
-    path = parts.path.rstrip("/").removesuffix("/embeddings")
+    path = parts.path.rstrip("/").removesuffix(route)
     return f"{parts.scheme}://{_host(parts, port)}{path}"
 
 

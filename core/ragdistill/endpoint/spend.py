@@ -71,7 +71,7 @@ class Totals:
     texts: int
     tokens: int
     seconds: tuple[float, ...]
-    """Of each request that brought vectors."""
+    """Of each request that was answered well."""
 
 
 class Spend:
@@ -133,7 +133,7 @@ class Spend:
         ).lastrowid
 
     def settle(self, ticket: Ticket, tokens: int, seconds: float | None = None) -> None:
-        """Note what a request was billed, 0 where it failed; its ``seconds`` if it brought vectors.
+        """Note what a request was billed, 0 where it failed; its ``seconds`` if it was answered well.
 
         Raises:
             UserError: the store cannot be written.
