@@ -88,7 +88,7 @@ def test_a_faulty_endpoint_ends_with_every_score_right_and_none_paid_twice(
     hit = {faults(number) for number in range(1, served.requests + 1)}
     assert hit >= set(FAULTS), "the seed injects too little"
     assert served.delivered == dict.fromkeys([*PAIRS, *PROBED], 1)
-    assert scorer.service()["tokens"] >= done.tokens
+    assert scorer.describe()["endpoint"]["tokens"] >= done.tokens
     again = made()
     asked = served.requests
     assert gathered(again, tmp_path) == Collected(0, 0)
@@ -154,7 +154,7 @@ def test_what_is_billed_is_read_wherever_it_is_told(
     served.units = units
     scorer = made(price=1.0)
     assert gathered(scorer, tmp_path).tokens == served.count(PAIRS)
-    assert scorer.service()["tokens"] == served.billed
+    assert scorer.describe()["endpoint"]["tokens"] == served.billed
     assert scorer.spent == scorer.usd(served.billed)
 
 

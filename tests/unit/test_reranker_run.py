@@ -12,6 +12,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from ragdistill.cli import main
 from ragdistill.metrics import trec
 from ragdistill.metrics.ranking import per_query
+from rerank_helpers import reranking
 from tiny_models import save_searched, save_tiny, texts
 from tiny_scorers import save_cross_encoder, save_language_model
 
@@ -140,3 +141,27 @@ def test_a_plan_says_what_collecting_then_asks(tmp_path: Path, data: Path) -> No
     )
     assert plan["seconds"] > 0
     assert not (tmp_path / "planned").exists()
+
+
+def alike(query: str, document: str) -> float:
+    """The share of the query's words that the document has, as a probability."""
+    asked, told = set(query.split()), set(document.replace(".", "").split())
+    return 0.02 + 0.96 * len(asked & told) / max(1, len(asked))
+
+
+def test_an_endpoint_teaches_and_its_probabilities_become_log_odds(
+    tmp_path: Path, data: Path
+) -> None:
+    with reranking(score=alike, fault=lambda number: "429" if number % 7 == 3 else None) as served:
+        words = ("--teacher", "rerank:tiny", "--teacher-url", served.url, "--token-dims", "16")
+        short = ("--stages", "collect,train,evaluate", "--json")
+        plan = report_of(run(tmp_path, data, *words, "--dry-run", "--json"))["plan"]
+        report = report_of(run(tmp_path, data, *words, *short))
+        logits = run(tmp_path, data, *words, "--teacher-scale", "logit", *short, out="logits")
+    assert [part["scale"] for part in report["teacher"]["scores"]] == ["log-odds"]
+    assert report["quality"]["nDCG@10"]["teacher"] > 0.9
+    assert report["teacher"]["endpoint"]["texts"] >= report["stages"]["collect"]["items"]
+    assert plan["items"] == report["stages"]["collect"]["items"]
+    assert plan["seconds"] is None
+    assert logits.exit_code == 2
+    assert "those are probabilities, not logits" in logits.output

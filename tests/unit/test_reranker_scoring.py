@@ -18,7 +18,7 @@ PAIRS: list[Pair] = [(f"q{n % 5}", f"d{n % 7}") for n in range(60)]
 class Fake:
     """Scores a pair by its letters, three at a time, and may fail on the way."""
 
-    scale, digest = "logit", "fake"
+    scale, digest, by = "logit", "fake", "document"
 
     def __init__(self, *, fails_after: int = 1000, says: float | None = None) -> None:
         self.asked: list[Pair] = []

@@ -194,6 +194,7 @@ def _request_summary(seconds: Sequence[float], items: int) -> dict[str, Any]:
         "p99_ms": p99 if calls >= 100 else None,
         "per_second": items / max(p50 / 1000, 1e-9),
         "calls": calls,
+        "requests": True,
         "texts": items,
         "batch": items,
         "latencies_ms": list(_thinned(seconds)),

@@ -17,6 +17,8 @@ def render(report: Mapping[str, Any], console: Console) -> None:
     console.print(_title(report), soft_wrap=True)
     if report["quality"]:
         _print(_quality(report), console)
+    if line := view.lift(report):
+        console.print(f"{line}\n", soft_wrap=True)
     if report["teacher"].get("panel"):
         _print(_panel(report), console)
     if report.get("prefixes"):

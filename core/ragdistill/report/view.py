@@ -85,7 +85,7 @@ def smallest(report: Report) -> tuple[str, float] | None:
 def warnings(report: Report) -> list[str]:
     """What a reader should know before believing the figures: first what the run itself said."""
     found = [*(report.get("warnings") or []), *_chosen(report), *_above_teacher(report)]
-    found += _above_panel(report)
+    found += [*_above_panel(report), *_no_lift(report)]
     queries = report["data"].get("queries")
     if report["quality"] and queries is not None and queries < 50:
         found.append(f"only {queries} queries were measured: the intervals are wide")
@@ -154,6 +154,31 @@ def _chosen(report: Report) -> list[str]:
         f"favourably; the verdict allows for it (each was tested at 5 % / {count})"
     )
     return [biased] if section["passed"] else [chosen(section), biased]
+
+
+def lift(report: Report) -> str:
+    """What a reranker's teacher adds to the first stage, and how much of that the student keeps; empty
+    where there is no first stage."""
+    measure = headline(report)
+    found = report["quality"].get(measure, {}).get("lift")
+    if not found:
+        return ""
+    bounds = found.get("teacher_ci95")
+    between = f" ({bounds[0]:+.4f} to {bounds[1]:+.4f})" if bounds else ""
+    told = f"the teacher adds {found['teacher']:+.4f}{between} to the first stage's {measure}"
+    if found.get("share") is None:
+        return f"{told}, the student {found['student']:+.4f}"
+    span = f" ({interval(found['share_ci95'])})" if found.get("share_ci95") else ""
+    return f"{told}, and the student has {percent(found['share'])}{span} of that"
+
+
+def _no_lift(report: Report) -> list[str]:
+    bounds = report["quality"].get(headline(report), {}).get("lift", {}).get("teacher_ci95")
+    if not bounds or bounds[0] > 0:
+        return []
+    return [
+        "the teacher is not better than the first stage beyond doubt: is there anything to learn?"
+    ]
 
 
 def near_duplicates(report: Report) -> tuple[int | None, float | None]:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from ragdistill.config import RunConfig, option
+from ragdistill.config import option
+from ragdistill.endpoint.options import EndpointConfig
 from ragdistill.errors import UserError
 from ragdistill.models.several import named
 
@@ -17,7 +18,7 @@ STATIC = "static"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedderConfig(RunConfig):
+class EmbedderConfig(EndpointConfig):
     """The embedder's options beside those of every component."""
 
     student_layers: str | None = option(
@@ -189,32 +190,6 @@ class EmbedderConfig(RunConfig):
         affects="report",
         default=KEY_NAME,
         metavar="VAR",
-    )
-    teacher_price: Annotated[float, Ge(0)] | None = option(
-        "What the endpoint bills, in US dollars for a million tokens.",
-        affects="report",
-        default=None,
-        metavar="USD",
-        shown_default="unknown",
-    )
-    teacher_budget: Annotated[float, Gt(0)] | None = option(
-        "Ask the endpoint for nothing that might make it cost more than this in US dollars, all runs "
-        "with this store counted.",
-        affects="report",
-        default=None,
-        metavar="USD",
-    )
-    teacher_batch: Annotated[int, Gt(0)] = option(
-        "Texts in a request to the endpoint.", affects="report", default=32, metavar="N"
-    )
-    teacher_concurrency: Annotated[int, Gt(0)] = option(
-        "Requests to the endpoint at a time.", affects="report", default=4, metavar="N"
-    )
-    teacher_timeout: Annotated[float, Gt(0)] = option(
-        "Seconds after which a request to the endpoint is given up and sent again.",
-        affects="report",
-        default=60.0,
-        metavar="SECONDS",
     )
 
     @property

@@ -6,20 +6,24 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
-from ragdistill.config import RunConfig, option
+from ragdistill.config import option
+from ragdistill.endpoint.options import EndpointConfig
 from ragdistill.errors import UserError
 from ragdistill.models.several import named
 
+KEY_NAME = "RERANK_API_KEY"
+"""The environment variable that an endpoint's key is read from."""
 Kind = Literal["colbert", "bi-encoder", "cross-encoder"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RerankerConfig(RunConfig):
+class RerankerConfig(EndpointConfig):
     """The reranker's options beside those of every component."""
 
     teacher: str = option(
         "Model that scores pairs of a query and a document: a cross-encoder or a language model, by alias, "
-        "Hub id, folder or GGUF file; several, as A,B, teach their calibrated sum.",
+        "Hub id, folder or GGUF file, or rerank:NAME behind --teacher-url; several, as A,B, teach their "
+        "calibrated sum.",
         affects="collect",
         metavar="MODEL",
     )
@@ -149,6 +153,30 @@ class RerankerConfig(RunConfig):
         affects="train",
         default=0.3,
         metavar="M",
+    )
+    token_coding: Literal["float32", "float16", "int8", "binary", "residual", "pq"] = option(
+        "How the index of token vectors that is exported keeps them (colbert).",
+        affects="export",
+        default="int8",
+    )
+    teacher_url: str | None = option(
+        "Address of an endpoint that answers POST /rerank as Cohere's and Jina's do, for a teacher "
+        "rerank:NAME.",
+        affects="collect",
+        default=None,
+        metavar="URL",
+    )
+    teacher_key_env: str = option(
+        "Environment variable that holds the endpoint's key; it is written down nowhere.",
+        affects="report",
+        default=KEY_NAME,
+        metavar="VAR",
+    )
+    teacher_scale: Literal["logit", "probability", "log-likelihood", "cosine"] | None = option(
+        "On what scale an endpoint's scores are; probabilities are taught as log-odds.",
+        affects="collect",
+        default=None,
+        shown_default="told by what it says",
     )
     report_to: str = option(
         "Also log training to these trackers, as tensorboard,wandb; files go to trackers/ of the run.",

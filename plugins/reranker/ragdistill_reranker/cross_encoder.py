@@ -14,6 +14,7 @@ from ragdistill.encoder import BATCH_TOKENS
 from ragdistill.errors import UserError, loading
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
+from ragdistill_reranker.local import LocalScorer
 from ragdistill_reranker.scoring import Forecast, Pair, Scores, forecast
 
 
@@ -68,19 +69,15 @@ class PairReader:
         return np.asarray(found.cpu(), dtype=np.float32)
 
 
-class CrossEncoder:
+class CrossEncoder(LocalScorer):
     """A model with one logit for a pair, or two, of which the difference is taken: its scores are
     logits, whatever function its makers put behind them."""
 
     scale = "logit"
 
     def __init__(self, model: ResolvedModel, device: str, *, max_length: int | None = None) -> None:
-        self.model, self._device, self._asked_length = model, device, max_length
-
-    @property
-    def digest(self) -> str:
-        """Digest of its weights."""
-        return self.model.weights_digest
+        super().__init__(model, device)
+        self._asked_length = max_length
 
     @cached_property
     def network(self) -> Any:

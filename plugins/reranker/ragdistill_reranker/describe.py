@@ -5,7 +5,6 @@ from typing import Any
 
 from ragdistill.data.leakage import summary
 from ragdistill.models.digest import digests
-from ragdistill.models.licences import licence_of
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.training.preparing import parameters
 from ragdistill_reranker.config import Kind
@@ -36,11 +35,10 @@ print(student.predict([(query, "Open the file and iterate over it."), (query, "C
 
 
 def describe_teacher(setup: Setup) -> dict[str, Any]:
-    """The report's entry of the teacher; its parts, where several scores make one."""
-    each = [_describe(scorer.model) for scorer in setup.scorers]
+    """The report's entry of the teacher, and how its score is made."""
+    each = [scorer.describe() for scorer in setup.scorers]
     whole = each[0] if len(each) == 1 else _together(each)
-    blend = setup.blend
-    return whole | {"scores": blend.as_json()}
+    return whole | {"scores": setup.blend.as_json()}
 
 
 def _together(each: list[dict[str, Any]]) -> dict[str, Any]:
@@ -48,21 +46,10 @@ def _together(each: list[dict[str, Any]]) -> dict[str, Any]:
         "name": "+".join(one["name"] for one in each),
         "digest": "+".join(one["digest"] for one in each),
         "licence": None,
-    }
-
-
-def _describe(model: ResolvedModel) -> dict[str, Any]:
-    licence = licence_of(model.alias, model.path)
-    whole = model.path if model.path.is_dir() else None
-    return {
-        "name": model.name,
-        "digest": model.weights_digest,
-        "revision": model.revision,
-        "parameters": model.alias.parameters if model.alias else None,
-        "size_mb": _megabytes(size(whole) if whole else model.path.stat().st_size),
-        "licence": licence.name,
-        "outputs_may_train": licence.outputs_may_train,
-        "terms": licence.terms,
+        "outputs_may_train": "no"
+        if any(one["outputs_may_train"] == "no" for one in each)
+        else None,
+        "members": each,
     }
 
 

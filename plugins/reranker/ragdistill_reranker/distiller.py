@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ragdistill.metrics.by_query import quality_by
 from ragdistill.metrics.worst import worst
 from ragdistill.training import trackers
 from ragdistill.training.preparing import layers_of
-from ragdistill_reranker import evaluation, latency, students, training
+from ragdistill_reranker import evaluation, exporting, latency, students, training
 from ragdistill_reranker.config import RerankerConfig, check_together
 from ragdistill_reranker.describe import describe_data, describe_student, describe_teacher
 from ragdistill_reranker.lists import examine
@@ -51,11 +52,13 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         # what costs least to find first.
         check_together(self.config)
         _ = self._recipe, setup.scorers, setup.base
-        if self.config.teacher_weights is not None:
+        if self.config.teacher_weights is not None and not setup.served:
             _ = setup.blend
         _ = setup.task, setup.questions
         _ = self._new_student()
-        _ = setup.spaces, setup.eval_candidates
+        _ = setup.eval_candidates
+        setup.meet_teachers()
+        _ = setup.spaces
         return setup.inputs
 
     def outputs(self, stage: Stage) -> tuple[str, ...]:
@@ -69,6 +72,7 @@ class RerankerDistiller(Distiller[RerankerConfig]):
                 "rankings/student.trec",
                 *judged,
             ),
+            "export": exporting.outputs(self.config.student),
         }
         return left.get(stage, ())
 
@@ -152,18 +156,29 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         }
 
     def export(self) -> Section:
-        """The speed of teacher and student."""
-        student = students.KINDS[self.config.student].load(self.student_folder, self.config.device)
-        serving = {"student": student}
-        speed: dict[str, Any] = latency.measure(
-            self.setup.eval_stage,
-            self.setup.task.query_texts,
-            self.setup.task.document_texts,
-            self.setup.scorers,
-            serving,
+        """ONNX in fp32 and int8, each held against the student, what keeps tokens, and the speed of all."""
+        setup, kind = self.setup, self.config.student
+        student = students.KINDS[kind].load(self.student_folder, self.config.device)
+        bench = exporting.Bench(
+            self.folder,
+            setup.task,
+            setup.eval_candidates,
+            setup.eval_lists,
+            student,
             self.config.seed,
         )
-        return {"exports": {}, "speed": speed}
+        entries, serving = bench.export_all(self.config.token_coding)
+        with TemporaryDirectory(dir=self.folder, prefix=".tokens-") as scratch:
+            stored = bench.storage(Path(scratch))
+        speed: dict[str, Any] = latency.measure(
+            setup.eval_stage,
+            setup.task.query_texts,
+            setup.task.document_texts,
+            setup.scorers,
+            {"student": student, **serving},
+            self.config.seed,
+        )
+        return {"exports": entries, "storage": stored, "speed": speed}
 
     def judge(self) -> Section:
         """The verdict on nDCG@10, from the rankings."""

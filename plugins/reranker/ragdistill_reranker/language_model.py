@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ragdistill.errors import UserError, loading
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
+from ragdistill_reranker.local import LocalScorer
 from ragdistill_reranker.packing import Group, Row, pack
 from ragdistill_reranker.scoring import Forecast, Pair, Scores, forecast
 
@@ -46,7 +47,7 @@ class _Template:
     tail: list[int]
 
 
-class LanguageModel:
+class LanguageModel(LocalScorer):
     """A causal language model that scores pairs."""
 
     def __init__(
@@ -56,18 +57,13 @@ class LanguageModel:
         reading: Reading = "likelihood",
         precision: Precision = "float32",
     ) -> None:
-        self.model, self._device = model, device
+        super().__init__(model, device)
         self.reading, self.precision = reading, precision
 
     @property
     def scale(self) -> str:
         """What its scores are."""
         return "log-likelihood" if self.reading == "likelihood" else "log-odds"
-
-    @property
-    def digest(self) -> str:
-        """Digest of its weights."""
-        return self.model.weights_digest
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 language model from the texts, the others with the documents' vectors made before and the query read."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 from ragdistill.data.sampling import sample
@@ -24,16 +25,12 @@ def measure(
 ) -> dict[str, Any]:
     """``speed`` of the report: of the teachers together, and of each system in ``serving``."""
     asked = sample(list(queries), _REQUESTS, seed, key=str)
-    found = stage.find(asked, CANDIDATES).places
-    lists = [[documents[place] for place in row if place != NONE] for row in found]
-    # Few have a word in common with the query: reranking fewer would flatter.
-    full = [list((row * CANDIDATES)[: min(CANDIDATES, len(documents))]) for row in lists if row]
-    requests = [
-        [(query, text) for text in row]
-        for query, row in zip(
-            (q for q, row in zip(asked, lists, strict=True) if row), full, strict=True
-        )
-    ]
+    size, requests = min(CANDIDATES, len(documents)), []
+    for query, places in zip(asked, stage.find(asked, size).places, strict=True):
+        texts = [documents[place] for place in places if place != NONE]
+        # Few documents may have a word in common with the query, and fewer would flatter.
+        if texts:
+            requests.append([(query, text) for text in islice(cycle(texts), size)])
     if not requests:
         return {}
     systems: dict[str, Callable[[int], object]] = {
@@ -41,7 +38,7 @@ def measure(
     }
     for name, system in serving.items():
         systems[name] = system.serve(requests)
-    return profile_requests(systems, len(requests), items=len(requests[0]))
+    return profile_requests(systems, len(requests), items=size)
 
 
 def _ask(scorer: Scorer, pairs: Sequence[Pair]) -> object:

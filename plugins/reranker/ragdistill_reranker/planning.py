@@ -10,19 +10,22 @@ from ragdistill_reranker.training import Recipe
 
 def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
     """Pairs still to be scored, and what a sample of them takes on this machine."""
-    steps, items, tokens = [], 0, 0
+    steps: list[str] = []
+    items = tokens = stored = 0
     seconds: float | None = 0.0
-    stored = 0
+    usd: float | None = 0.0
     for scorer, space in zip(setup.scorers, setup.spaces, strict=True):
-        windows = list(scoring.unscored(setup.pairs, space))
+        windows = list(scoring.unscored(scorer, setup.pairs, space))
         count = sum(map(len, windows))
         told = scorer.forecast(windows)
         steps.append(
-            f"have {scorer.model.name} score {count:,} of {len(setup.pairs):,} pairs ({scorer.scale})"
+            f"have {scorer.name} score {count:,} of {len(setup.pairs):,} pairs ({scorer.scale})"
         )
         items, tokens = items + count, tokens + told.tokens
         stored += count * space.record_bytes
         seconds = None if seconds is None or told.seconds is None else seconds + told.seconds
+        price = scorer.usd(told.tokens)
+        usd = None if usd is None or price is None else usd + price
     lists, config = setup.train_lists, setup.config
     kept = f" with {config.student_layers} of its layers" if config.student_layers else ""
     made, ways = f"a {config.student} of {setup.base.name}{kept}", lists.there.shape[1]
@@ -38,4 +41,5 @@ def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
         tokens=tokens,
         store_bytes=stored,
         seconds=seconds,
+        usd=usd,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,28 @@ from ragdistill.signals.store import Space
 Pair = tuple[str, str]
 """A query and a document."""
 Scores = NDArray[np.float32]
+By = Literal["document", "query"]
+"""What pairs are put together by: a model that is here reads a document for many queries at once, a server
+takes many documents of a query in a request."""
 AT_ONCE = 8192
-"""Pairs that are sorted by document at a time: enough that a document is read for many queries at
+"""Pairs that are asked for at a time: enough that a document is read for many queries at
 once, and few enough that memory does not grow with the candidates."""
 
 
 class Scorer(Protocol):
     """Says how well documents answer queries. What it said is stored under its fingerprint."""
+
+    @property
+    def name(self) -> str:
+        """What plans and reports call it."""
+
+    @property
+    def known_as(self) -> str:
+        """What the store knows it by: other weights behind this name are refused."""
+
+    @property
+    def by(self) -> By:
+        """What pairs are to come together by."""
 
     @property
     def scale(self) -> str:
@@ -31,8 +46,18 @@ class Scorer(Protocol):
     def digest(self) -> str:
         """What a run folder is held to."""
 
+    def meet(self, needed: Callable[[], bool]) -> None:
+        """Let it show who it is, before its space is opened; ``needed``: whether something is still to be
+        asked of it."""
+
     def fingerprint(self) -> Fingerprint:
         """What identifies its scores."""
+
+    def usd(self, tokens: int) -> float | None:
+        """What so many tokens cost; None where no price is known."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its entry in the report."""
 
     def answers(self, pairs: Sequence[Pair]) -> Iterator[tuple[list[int], Scores, int]]:
         """Places in ``pairs``, their scores and the tokens read for them, batch by batch, as soon as
@@ -89,16 +114,17 @@ class Collected:
     tokens: int
 
 
-def windows(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """``pairs``, each once, in the order in which teachers are asked."""
-    wanted = sorted(dict.fromkeys(pairs), key=lambda pair: (pair[1], pair[0]))
+def windows(pairs: Sequence[Pair], by: By) -> Iterator[list[Pair]]:
+    """``pairs``, each once, in the order in which a teacher is asked."""
+    first = 1 if by == "document" else 0
+    wanted = sorted(dict.fromkeys(pairs), key=lambda pair: (pair[first], pair[1 - first]))
     for start in range(0, len(wanted), AT_ONCE):
         yield wanted[start : start + AT_ONCE]
 
 
-def unscored(pairs: Sequence[Pair], space: Space) -> Iterator[list[Pair]]:
+def unscored(scorer: Scorer, pairs: Sequence[Pair], space: Space) -> Iterator[list[Pair]]:
     """Those that are not stored yet, window by window."""
-    for window in windows(pairs):
+    for window in windows(pairs, scorer.by):
         missing = space.missing([pair_key(*pair) for pair in window])
         yield [window[place] for place in missing]
 
@@ -113,7 +139,7 @@ def collect(scorer: Scorer, pairs: Sequence[Pair], space: Space) -> Collected:
     """
     asked = tokens = 0
     with track("teacher", len(set(pairs))) as advance, space.writer() as writer:
-        for window in windows(pairs):
+        for window in windows(pairs, scorer.by):
             keys = [pair_key(*pair) for pair in window]
             missing = space.missing(keys)
             advance(len(window) - len(missing), 0)

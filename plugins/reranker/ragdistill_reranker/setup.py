@@ -1,7 +1,7 @@
 """What the reranker's stages stand on: each thing is read once, and only when it is needed."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,12 @@ from ragdistill.models.several import named, parse_weights
 from ragdistill.run_data import RunData
 from ragdistill.signals import default_address
 from ragdistill.signals.store import SignalStore, Space
-from ragdistill_reranker import blending, scoring, teachers
+from ragdistill_reranker import blending, scales, scoring, teachers
 from ragdistill_reranker.blending import Blend, Part
 from ragdistill_reranker.config import RerankerConfig
+from ragdistill_reranker.cross_encoder import CrossEncoder
+from ragdistill_reranker.endpoint.asking import RERANK
+from ragdistill_reranker.endpoint.scorer import EndpointScorer
 from ragdistill_reranker.first_stage import (
     NONE,
     Candidates,
@@ -31,7 +34,7 @@ from ragdistill_reranker.first_stage import (
 from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.lists import Lists, make_lists
 from ragdistill_reranker.questions import Question, questions
-from ragdistill_reranker.scoring import Pair
+from ragdistill_reranker.scoring import Pair, Scorer
 
 BM25 = "bm25"
 DEFAULT_MODEL = "MiniLM"
@@ -50,33 +53,49 @@ class Setup(RunData):
         self.config, self.folder = config, folder
 
     @cached_property
-    def scorers(self) -> tuple[teachers.Local, ...]:
+    def scorers(self) -> tuple[Scorer, ...]:
         """The teachers, each asked by itself.
 
         Raises:
             UserError: one cannot be had, or two are one.
         """
-        config = self.config
-        found = tuple(
-            teachers.make_scorer(
-                name,
-                config.device,
-                reading=config.reading,
-                precision=config.precision,
-                max_length=config.max_length,
-            )
-            for name in named(config.teacher)
-        )
+        names = named(self.config.teacher)
+        found = tuple(teachers.make_scorer(self.config, name) for name in names)
+        served = any(isinstance(scorer, EndpointScorer) for scorer in found)
+        for asked, where in (
+            (self.config.teacher_url, "--teacher-url"),
+            (self.config.teacher_scale, "--teacher-scale"),
+        ):
+            if asked is not None and not served:
+                raise UserError(
+                    f"the teacher {self.config.teacher!r} is not behind an endpoint",
+                    where=where,
+                    mend=f"leave it out, or give --teacher {RERANK.prefix}NAME",
+                )
         digests = [scorer.fingerprint().id for scorer in found]
         for place, digest in enumerate(digests):
             if digest in digests[:place]:
-                first = found[digests.index(digest)]
                 raise UserError(
-                    f"{first.model.name} and {found[place].model.name} are one",
+                    f"{found[digests.index(digest)].name} and {found[place].name} are one",
                     where="--teacher",
                     mend="name one of them; --teacher-weights says how much each counts",
                 )
         return found
+
+    @property
+    def served(self) -> bool:
+        """Whether a teacher is behind an endpoint."""
+        return any(isinstance(scorer, EndpointScorer) for scorer in self.scorers)
+
+    def meet_teachers(self) -> None:
+        """Let the teachers show who they are, before anything is asked that is to be stored."""
+        for place, scorer in enumerate(self.scorers):
+            scorer.meet(partial(self._needs, place))
+        vars(self).pop("spaces", None)
+
+    def _needs(self, place: int) -> bool:
+        """Whether something is still to be asked of the teacher in that ``place``."""
+        return any(scoring.unscored(self.scorers[place], self.pairs, self.spaces[place]))
 
     @cached_property
     def base(self) -> ResolvedModel:
@@ -84,7 +103,7 @@ class Setup(RunData):
         config, first = self.config, self.scorers[0]
         if config.student_model is not None:
             found = resolve(config.student_model)
-        elif config.student == "cross-encoder" and not isinstance(first, LanguageModel):
+        elif config.student == "cross-encoder" and isinstance(first, CrossEncoder):
             found = first.model
         else:
             found = resolve(DEFAULT_MODEL)
@@ -227,7 +246,7 @@ class Setup(RunData):
         return tuple(
             store.space(
                 scorer.fingerprint(),
-                teacher=scorer.model.reference,
+                teacher=scorer.known_as,
                 accept_change=self.config.accept_teacher_change,
             )
             for scorer in self.scorers
@@ -253,16 +272,34 @@ class Setup(RunData):
         found = []
         for scorer, space in zip(self.scorers, self.spaces, strict=True):
             scores = lists.spread(scoring.stored(space, lists.pairs))
-            blending.refuse_constant(scorer.model.name, scores, lists.there)
-            found.append(scores)
+            blending.refuse_constant(scorer.name, scores, lists.there)
+            found.append(scales.to_log_odds(scores, self._scale(scorer, space)))
         if self.fused:
             stage = self.stage if lists is self.train_lists else self.eval_stage
             found.append(stage.scores(lists.queries, lists.texts))
         return found
 
+    def _scale(self, scorer: Scorer, space: Space) -> str:
+        """On what scale its scores are: a model that is here knows it, an endpoint shows it."""
+        if not isinstance(scorer, EndpointScorer):
+            return scorer.scale
+        seen = scales.scale_of(scoring.stored(space, self.train_lists.pairs))
+        said = self.config.teacher_scale
+        if said not in (None, seen) and seen == scales.PROBABILITY:
+            raise UserError(
+                f"all scores of {scorer.name} are between 0 and 1: those are probabilities, not {said}s",
+                where="--teacher-scale",
+                mend="leave it out: they are taught as log-odds",
+            )
+        return said or seen
+
     @property
     def _named_parts(self) -> list[Part]:
-        parts = [Part(scorer.model.name, scorer.scale) for scorer in self.scorers]
+        pairs = zip(self.scorers, self.spaces, strict=True)
+        scale_of = [self._scale(scorer, space) for scorer, space in pairs]
+        told = ["log-odds" if scale == scales.PROBABILITY else scale for scale in scale_of]
+        names = [scorer.name for scorer in self.scorers]
+        parts = [Part(name, scale) for name, scale in zip(names, told, strict=True)]
         if self.fused:
             scale = "BM25" if self._embedder is None else "cosine"
             name = BM25 if self._embedder is None else self._embedder.name

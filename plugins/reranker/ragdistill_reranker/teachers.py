@@ -1,4 +1,4 @@
-"""From the name of a teacher to what scores pairs: a cross-encoder or a language model."""
+"""From the name of a teacher to what scores pairs: a cross-encoder, a language model or an endpoint."""
 
 import json
 from pathlib import Path
@@ -8,28 +8,27 @@ from ragdistill.encoder import pick_device
 from ragdistill.errors import UserError
 from ragdistill.models.aliases import Kind
 from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.cross_encoder import CrossEncoder
-from ragdistill_reranker.language_model import LanguageModel, Precision, Reading, usual_precision
+from ragdistill_reranker.endpoint.asking import RERANK
+from ragdistill_reranker.endpoint.scorer import EndpointScorer
+from ragdistill_reranker.language_model import LanguageModel, Reading, usual_precision
+from ragdistill_reranker.scoring import Scorer
 
-Local = CrossEncoder | LanguageModel
 _SCORING: tuple[Kind, ...] = ("cross-encoder", "causal-lm")
 
 
-def make_scorer(
-    name: str,
-    device: str,
-    *,
-    reading: Reading | None,
-    precision: Precision | None,
-    max_length: int | None,
-) -> Local:
-    """The model ``name`` as a scorer.
+def make_scorer(config: RerankerConfig, name: str) -> Scorer:
+    """The teacher ``name``, as ``config`` says.
 
     Raises:
         UserError: it cannot be had, or scores no pairs.
     """
+    if name.startswith(RERANK.prefix):
+        return _endpoint(config, name)
     model = resolve(name, kind=_SCORING)
-    chosen = pick_device(device)
+    reading, precision, max_length = config.reading, config.precision, config.max_length
+    chosen = pick_device(config.device)
     if is_language_model(model):
         if max_length is not None:
             raise UserError(
@@ -46,6 +45,21 @@ def make_scorer(
                 mend="leave it out",
             )
     return CrossEncoder(model, chosen, max_length=max_length)
+
+
+def _endpoint(config: RerankerConfig, name: str) -> EndpointScorer:
+    return EndpointScorer(
+        name,
+        config.teacher_url,
+        key_env=config.teacher_key_env,
+        price=config.teacher_price,
+        budget=config.teacher_budget,
+        batch=config.teacher_batch,
+        concurrency=config.teacher_concurrency,
+        timeout=config.teacher_timeout,
+        store=config.store,
+        accept_change=config.accept_teacher_change,
+    )
 
 
 def is_language_model(model: ResolvedModel) -> bool:

@@ -1,6 +1,6 @@
 """The reranker that answers over HTTP."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ragdistill.endpoint import address
@@ -8,17 +8,17 @@ from ragdistill.endpoint.asking import Request
 from ragdistill.endpoint.client import Options, Question
 from ragdistill.endpoint.remote import Remote
 from ragdistill.signals.fingerprint import Fingerprint
+from ragdistill_reranker.config import KEY_NAME
 from ragdistill_reranker.endpoint.asking import RERANK, TOO_MUCH, by_query, probe, put
 from ragdistill_reranker.endpoint.identity import KNOWN_BY
 from ragdistill_reranker.scales import Scores, scale_of
-from ragdistill_reranker.scoring import Pair
-
-KEY_NAME = "RERANK_API_KEY"
-"""The environment variable that an endpoint's key is read from."""
+from ragdistill_reranker.scoring import By, Forecast, Pair
 
 
 class EndpointScorer:
     """A reranker of which only its scores are known; see ``Scorer``."""
+
+    by: By = "query"
 
     def __init__(
         self,
@@ -127,6 +127,11 @@ class EndpointScorer:
             self._seen = [min(seen), max(seen)]
             yield request.places, scores, billed
 
+    def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
+        """See ``Scorer``: tokens by the length of the texts; how long it takes is its own affair."""
+        asked = (request for window in windows for request in by_query(window))
+        return Forecast(sum(request.tokens for request in asked), None)
+
     def _put(self, request: Request) -> Question[Scores]:
         return put(request, self._remote.address, priced=self._priced)
 
@@ -139,7 +144,8 @@ class EndpointScorer:
         """USD that all was that the store remembers; None where no price is known."""
         return self._remote.spent
 
-    def service(self) -> dict[str, Any]:
-        """The report's ``teacher.endpoint``: what it was asked and billed so far, in all runs that the
-        store remembers."""
-        return self._remote.describe()
+    def describe(self) -> dict[str, Any]:
+        """Its entry in the report, with what it was asked and billed so far, in all runs that the store
+        remembers."""
+        known = {"name": self.name, "digest": self.digest, "parameters": None, "licence": None}
+        return known | {"outputs_may_train": "unknown", "endpoint": self._remote.describe()}

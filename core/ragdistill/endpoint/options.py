@@ -1,0 +1,52 @@
+"""What a run can be told of a teacher behind an endpoint."""
+
+import dataclasses
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from ragdistill.config import RunConfig, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndpointConfig(RunConfig):
+    """The options of a component that may ask its teacher over HTTP."""
+
+    teacher_url: str | None = option(
+        "Address of the endpoint that a teacher is behind.",
+        affects="collect",
+        default=None,
+        metavar="URL",
+    )
+    teacher_key_env: str = option(
+        "Environment variable that holds the endpoint's key; it is written down nowhere.",
+        affects="report",
+        default="API_KEY",
+        metavar="VAR",
+    )
+    teacher_price: Annotated[float, Ge(0)] | None = option(
+        "What the endpoint bills, in US dollars for a million tokens.",
+        affects="report",
+        default=None,
+        metavar="USD",
+        shown_default="unknown",
+    )
+    teacher_budget: Annotated[float, Gt(0)] | None = option(
+        "Ask the endpoint for nothing that might make it cost more than this in US dollars, all runs "
+        "with this store counted.",
+        affects="report",
+        default=None,
+        metavar="USD",
+    )
+    teacher_batch: Annotated[int, Gt(0)] = option(
+        "Texts in a request to the endpoint.", affects="report", default=32, metavar="N"
+    )
+    teacher_concurrency: Annotated[int, Gt(0)] = option(
+        "Requests to the endpoint at a time.", affects="report", default=4, metavar="N"
+    )
+    teacher_timeout: Annotated[float, Gt(0)] = option(
+        "Seconds after which a request to the endpoint is given up and sent again.",
+        affects="report",
+        default=60.0,
+        metavar="SECONDS",
+    )
