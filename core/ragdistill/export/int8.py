@@ -1,4 +1,4 @@
-"""An exported embedder with int8 weights, right on every CPU.
+"""An exported graph with int8 weights, right on every CPU.
 
 Dynamic quantisation: weights are rounded when the export is made, activations to uint8 as they
 come, and ONNX Runtime multiplies the integers. On x86 without VNNI (AVX2 only) its u8 x s8 kernel
@@ -22,7 +22,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from ragdistill.export.folder import GRAPH, WEIGHTS, atomic_folder, read_record
+from ragdistill.export.folder import GRAPH, WEIGHTS, atomic_folder, read_any_record
 from ragdistill.export.gates import Attempt
 
 
@@ -65,7 +65,7 @@ def quantise(source: Path, folder: Path, recipe: Recipe = RECIPES[0]) -> Path:
     Raises:
         UserError: ``source`` is no export.
     """
-    record = read_record(source)
+    record = read_any_record(source)
     graph = onnx.load(source / GRAPH)
     shapes = _encoder_matrices(graph)
     tall = {name for name, (rows, columns) in shapes.items() if rows > columns}
