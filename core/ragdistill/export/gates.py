@@ -37,12 +37,13 @@ class Limits:
     """The most nDCG@10, absolute, that may be lost on the judged queries."""
 
 
-FP32 = Limits(min_cosine=0.9999, min_correlation=0.999, overlap_at_10=0.99, ndcg_loss=0.001)
+FP32 = Limits(min_cosine=0.9999, min_correlation=0.9999, overlap_at_10=0.99, ndcg_loss=0.001)
 """For a graph of the same precision."""
 
 INT8 = Limits(min_cosine=0.95, min_correlation=0.9, overlap_at_10=0.85, ndcg_loss=0.01)
 """For int8. Seven bits of weight and eight of activation leave MiniLM-L6 a smallest cosine of
-0.976 over 11,429 abstracts, an overlap of 0.89 to 0.93 and at most 0.0015 less nDCG@10."""
+0.976 over 11,429 abstracts, an overlap of 0.89 to 0.93 and at most 0.0015 less nDCG@10; a
+cross-encoder of its weights a smallest correlation of 0.955 over 40 lists of 20, on average 0.983."""
 
 
 FLAT = 0.1
