@@ -8,7 +8,15 @@ import pytest
 
 from ragdistill.errors import UserError
 from ragdistill.export import faiss_index
-from ragdistill.export.gates import FP32, INT8, Attempt, GateResult, check, with_fallback
+from ragdistill.export.gates import (
+    FP32,
+    INT8,
+    Attempt,
+    GateResult,
+    check,
+    check_scores,
+    with_fallback,
+)
 from ragdistill.metrics.ranking import search
 
 IDS = [f"d{number}" for number in range(60)]
@@ -71,6 +79,84 @@ def test_a_vector_without_direction_never_passes(vectors, spoilt):
     result = check(vectors, other, rankings(vectors), rankings(vectors), QRELS, INT8)
     assert not result.passed
     assert result.as_json()["min_cosine"] is None
+
+
+@pytest.fixture
+def scores() -> np.ndarray:
+    """Twenty lists of thirty; the relevant document is the one of greatest score."""
+    drawn = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
+    drawn[np.arange(20), np.arange(20)] = 5
+    return drawn
+
+
+def held_scores(
+    scores: np.ndarray, other: np.ndarray, limits=INT8, there: np.ndarray | None = None
+) -> GateResult:
+    everywhere = np.ones(scores.shape, bool) if there is None else there
+
+    def ranked(table: np.ndarray) -> dict[str, list[tuple[str, float]]]:
+        rows = (
+            [(IDS[n], float(row[n])) for n in np.argsort(-row, kind="stable") if listed[n]]
+            for row, listed in zip(table, everywhere, strict=True)
+        )
+        return dict(zip(QRELS, rows, strict=True))
+
+    return check_scores(scores, other, everywhere, ranked(scores), ranked(other), QRELS, limits)
+
+
+def test_scores_pass_their_own_gate_on_any_scale(scores):
+    result = held_scores(scores, scores, FP32)
+    assert result == GateResult(0.0, None, 1.0, 0.0, (), pytest.approx(1.0))
+    moved = held_scores(scores, 3 * scores - 7, FP32)
+    assert moved.passed
+    assert moved.max_abs_diff > 1
+
+
+def test_figures_of_scores_are_what_they_say(scores):
+    other = scores.copy()
+    other[4] = -other[4]
+    other[5, 5] = -9  # the relevant document is last, and nDCG@10 of its list nothing
+    result = held_scores(scores, other)
+    assert result.min_correlation == pytest.approx(-1)
+    assert result.max_abs_diff == pytest.approx(14)
+    assert result.ndcg_difference == pytest.approx(-2 / 20)
+    assert 0.9 < result.overlap_at_10 < 1
+    assert [reason.split()[:2] for reason in result.reasons] == [
+        ["smallest", "correlation"],
+        ["nDCG@10", "lost"],
+    ]
+    assert result.as_json()["min_cosine"] is None
+
+
+def test_places_without_a_document_and_flat_lists_say_nothing(scores):
+    there = np.ones(scores.shape, bool)
+    there[:, 25:] = False
+    there[7] = False
+    other = scores.copy()
+    other[~there] = np.nan
+    assert held_scores(scores, other, FP32, there).passed
+    flat = scores.copy()
+    flat[3] = 1 + 1e-6 * flat[3]
+    turned = flat.copy()
+    turned[3] = 2 - flat[3]
+    assert held_scores(flat, turned).min_correlation == pytest.approx(1)
+
+
+@pytest.mark.parametrize("row", [2, 3])
+def test_a_score_that_is_no_number_never_passes(scores, row):
+    scores[3] = 1.0
+    other = scores.copy()
+    other[row, 9] = np.nan
+    everywhere = np.ones(scores.shape, bool)
+    result = check_scores(scores, other, everywhere, {}, {}, {}, INT8)
+    assert not result.passed
+    assert result.as_json()["min_correlation"] is None
+
+
+def test_one_score_for_all_never_passes(scores):
+    assert not check_scores(
+        scores, np.ones_like(scores), np.ones(scores.shape, bool), {}, {}, {}, INT8
+    ).passed
 
 
 def attempts(log: list[str], *names: str) -> list[Attempt]:

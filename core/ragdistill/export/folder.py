@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
 
 from ragdistill.errors import UserError
 from ragdistill.files import write_json
@@ -24,9 +25,28 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class EmbedderRecord:
+class Record:
     """What a runtime must know beside the graph and the tokenizer."""
 
+    kind: ClassVar[str]
+    """What it is a record of; a record that does not say is an embedder's."""
+
+    def write(self, folder: Path) -> None:
+        """Write the record into ``folder``."""
+        write_json(folder / RECORD, {"schema": SCHEMA, "kind": self.kind, **asdict(self)})
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """The record that was written as ``values``; what a later version added is passed over."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+@dataclass(frozen=True)
+class EmbedderRecord(Record):
+    """Of a graph that makes a vector of a text, or of a table that does."""
+
+    kind = "embedder"
     max_seq_length: int
     """Tokens after which a text is cut, special tokens included."""
     dimensions: int
@@ -42,27 +62,110 @@ class EmbedderRecord:
     precision: str = "fp32"
     prompts: dict[str, str] = field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
-        """Write the record into ``folder``."""
-        write_json(folder / RECORD, {"schema": SCHEMA, **asdict(self)})
+
+@dataclass(frozen=True)
+class CrossEncoderRecord(Record):
+    """Of a graph that makes a score of a pair of texts."""
+
+    kind = "cross-encoder"
+    max_seq_length: int
+    """Tokens after which a pair is cut, special tokens included, the longer text first."""
+    pad_token_id: int
+    source_digest: str
+    """SHA-256 of the weights the graph was made from."""
+    precision: str = "fp32"
+    prompt: str = ""
+    """What goes before the query."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """How the texts of one side, queries or documents, become tokens, and which of those count."""
+
+    max_seq_length: int
+    """Tokens after which a text is cut, special tokens included."""
+    prompt: str = ""
+    """What goes before each text."""
+    dropped: tuple[int, ...] = ()
+    """Token ids, ascending, whose vectors do not count."""
+    expanded_to: int = 0
+    """Tokens that a text is filled up to; those that fill it count."""
+    expansion_token_id: int = 0
+    attends_to_expansion: bool = False
+    """Whether the other tokens see those that fill a text up."""
+
+
+@dataclass(frozen=True)
+class MultiVectorRecord(Record):
+    """Of a graph that makes a vector of each token of a text."""
+
+    kind = "multi-vector"
+    dimensions: int
+    """Width of ``token_embeddings``."""
+    pad_token_id: int
+    source_digest: str
+    """SHA-256 of the weights the graph was made from."""
+    queries: Side
+    documents: Side
+    similarity: str = "maxsim"
+    """How a score is made of the vectors of a query and a document: beside the graph, for a
+    document's are made once."""
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """See :class:`Record`."""
+        sides = {
+            side: Side(**{**values[side], "dropped": tuple(values[side]["dropped"])})
+            for side in ("queries", "documents")
+        }
+        return super().of({**values, **sides})
+
+
+AnyRecord = EmbedderRecord | CrossEncoderRecord | MultiVectorRecord
+_KINDS: dict[str, type[AnyRecord]] = {
+    kind.kind: kind for kind in (EmbedderRecord, CrossEncoderRecord, MultiVectorRecord)
+}
+_R = TypeVar("_R", bound=Record)
 
 
 def read_record(folder: Path) -> EmbedderRecord:
-    """The record of an export folder.
+    """The record of an exported embedder.
 
     Raises:
-        UserError: there is none, it is damaged, or a newer ragdistill wrote it.
+        UserError: there is none, it is damaged, of another kind, or a newer ragdistill wrote it.
+    """
+    return read_record_of(EmbedderRecord, folder)
+
+
+def read_record_of(kind: type[_R], folder: Path) -> _R:
+    """The record of an export of one kind; errors as of :func:`read_record`."""
+    record = read_any_record(folder, kind.kind)
+    if isinstance(record, kind):
+        return record
+    raise UserError(
+        f"the record of an exported {record.kind}, not of an exported {kind.kind}",
+        where=folder / RECORD,
+        mend="give the folder of another export",
+    )
+
+
+def read_any_record(folder: Path, expected: str = "model") -> AnyRecord:
+    """The record of an export folder, whatever was exported; errors as of :func:`read_record`.
+
+    Args:
+        folder: where from.
+        expected: what an error says should be there.
     """
     path = folder / RECORD
     mend = "export the model again"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         schema = values.pop("schema")
-        known = {item.name for item in fields(EmbedderRecord)}
         if schema == SCHEMA:
-            return EmbedderRecord(**{key: values[key] for key in known if key in values})
+            return _KINDS[values.pop("kind", EmbedderRecord.kind)].of(values)
     except FileNotFoundError:
-        raise UserError("not an exported embedder", where=path, mend=mend) from None
+        raise UserError(f"not an exported {expected}", where=path, mend=mend) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"damaged ({error})", where=path, mend=mend) from error
     raise UserError(

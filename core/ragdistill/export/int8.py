@@ -1,4 +1,4 @@
-"""An exported embedder with int8 weights, right on every CPU.
+"""An exported graph with int8 weights, right on every CPU.
 
 Dynamic quantisation: weights are rounded when the export is made, activations to uint8 as they
 come, and ONNX Runtime multiplies the integers. On x86 without VNNI (AVX2 only) its u8 x s8 kernel
@@ -22,7 +22,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from ragdistill.export.folder import GRAPH, WEIGHTS, atomic_folder, read_record
+from ragdistill.export.folder import GRAPH, WEIGHTS, atomic_folder, read_any_record
 from ragdistill.export.gates import Attempt
 
 
@@ -59,13 +59,14 @@ def quantise(source: Path, folder: Path, recipe: Recipe = RECIPES[0]) -> Path:
     """Write the fp32 export in ``source`` with int8 weights into ``folder``; return ``folder``.
 
     The encoder's matrices become int8 with a scale per output channel, the token embeddings int8
-    with a scale per token. What follows the pooling stays fp32: it takes no time, and its errors
-    would go straight into the vectors. An existing ``folder`` is replaced.
+    with a scale per token. What follows the encoder or its pooling stays fp32: it takes next to no
+    time, and its errors would go straight into the vectors or the scores. An existing ``folder`` is
+    replaced.
 
     Raises:
         UserError: ``source`` is no export.
     """
-    record = read_record(source)
+    record = read_any_record(source)
     graph = onnx.load(source / GRAPH)
     shapes = _encoder_matrices(graph)
     tall = {name for name, (rows, columns) in shapes.items() if rows > columns}
@@ -93,15 +94,18 @@ def _copy(source: Path, folder: Path) -> Path:
 def _encoder_matrices(graph: ModelProto) -> dict[str, tuple[int, int]]:
     """Name of each MatMul by weights before the pooling, to their shape [inputs, outputs].
 
-    In a feed-forward block the first is wide (fewer inputs than outputs), the second tall.
+    In a feed-forward block the first is wide (fewer inputs than outputs), the second tall. A
+    cross-encoder pools within its encoder: what it multiplies from there on has no axis of tokens.
     """
     weights = {item.name: item.dims for item in graph.graph.initializer}
+    ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in graph.graph.value_info}
     return {
         node.name: tuple(weights[node.input[1]])
         for node in graph.graph.node
         if node.op_type == "MatMul"
         and node.name.startswith("encoder.")
         and len(weights.get(node.input[1], ())) == 2
+        and ranks.get(node.input[0]) == 3
     }
 
 

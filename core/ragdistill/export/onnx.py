@@ -1,7 +1,7 @@
-"""A sentence-transformers model as one ONNX graph: encoder, pooling, projection, normalisation.
+"""A sentence-transformers model as one ONNX graph: an embedder here, rerankers in ``rerankers``.
 
 Done without Optimum, whose exporter does not know transformers 5; the folder is nevertheless laid
-out so that Optimum's ``ORTModelForFeatureExtraction`` loads it. Attention becomes ONNX Runtime's
+out so that Optimum's ``ORTModelFor...`` classes load it. Attention becomes ONNX Runtime's
 own fused operator at export, where the model lets its attention be replaced; ONNX Runtime fuses
 the rest (skip connections, LayerNorm, bias and GELU) when it loads the graph.
 """
@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,18 @@ import numpy as np
 import onnxruntime
 import torch
 from sentence_transformers import SentenceTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ragdistill.errors import UserError
 from ragdistill.export.attention import FUSED, register
-from ragdistill.export.folder import GRAPH, EmbedderRecord, atomic_folder
+from ragdistill.export.folder import GRAPH, EmbedderRecord, Record, atomic_folder
 from ragdistill.export.graph import keep_layer_norms, save, tidy
+from ragdistill.export.graphs import INPUTS, ScoresGraph, VectorsGraph
 
 log = logging.getLogger(__name__)
 
 OPSET = 20
 """The first opset with ``Gelu``; ONNX Runtime >= 1.17 runs it."""
-
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-OUTPUTS = ("last_hidden_state", "sentence_embedding")
 
 POOLINGS = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
@@ -40,29 +39,17 @@ TOLERANCE = 1e-4
 """Largest difference from PyTorch, as a share of the largest component, that a graph may have."""
 
 
-class EmbedderGraph(nn.Module):
-    """The modules of a SentenceTransformer with plain tensors in and out."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A graph that is to be written, and what it is tried on."""
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.encoder: Any = modules[0]
-        self.heads = nn.ModuleList(modules[1:])
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Token vectors and text vectors.
-
-        Args:
-            inputs: int64 [batch, sequence] each, in the order of ``INPUTS``.
-
-        Returns:
-            ``last_hidden_state`` [batch, sequence, hidden], ``sentence_embedding`` [batch, d].
-        """
-        features: dict[str, Any] = dict(zip(INPUTS, inputs, strict=False))
-        features = self.encoder(features)
-        hidden = features["token_embeddings"]
-        for head in self.heads:
-            features = head(features)
-        return hidden, features["sentence_embedding"]
+    graph: VectorsGraph | ScoresGraph
+    inputs: tuple[str, ...]
+    """Those of ``INPUTS`` that the tokenizer makes."""
+    max_seq_length: int
+    pad_token_id: int
+    padding_counts: bool = False
+    """Whether what the graph says of tokens that attention does not see is read."""
 
 
 def export_embedder(
@@ -79,14 +66,24 @@ def export_embedder(
         UserError: a module, pooling or architecture that cannot be exported.
     """
     record = _describe(model, source_digest)
-    graph = EmbedderGraph(copy.deepcopy(list(model))).cpu().float().eval()
-    names = _input_names(model)
-    with atomic_folder(folder) as temporary:
-        _write_first_faithful(graph, names, record, temporary / GRAPH)
-        _write_config(model, temporary)
-        _write_tokenizer(model, temporary)
-        record.write(temporary)
+    graph = VectorsGraph(copy.deepcopy(list(model)), "sentence_embedding")
+    plan = Plan(graph, input_names(model, "text"), record.max_seq_length, record.pad_token_id)
+    write_export(plan, model, record, folder)
     return record
+
+
+def write_export(plan: Plan, model: Any, record: Record, folder: Path) -> None:
+    """Write a graph, and the model's configuration and tokenizer, into ``folder``, whole or not at all.
+
+    Raises:
+        UserError: an architecture that cannot be exported.
+    """
+    plan.graph.cpu().float().eval()
+    with atomic_folder(folder) as temporary:
+        _write_first_faithful(plan, temporary / GRAPH)
+        _write_config(model[0], temporary)
+        _write_tokenizer(model.tokenizer, temporary)
+        record.write(temporary)
 
 
 def _describe(model: SentenceTransformer, source_digest: str) -> EmbedderRecord:
@@ -100,7 +97,7 @@ def _describe(model: SentenceTransformer, source_digest: str) -> EmbedderRecord:
             mend=f"use a Transformer and a Pooling, then any of {', '.join(sorted(known))}",
         )
     return EmbedderRecord(
-        max_seq_length=_max_length(encoder.model.config, model),
+        max_seq_length=max_length(encoder, model.max_seq_length),
         dimensions=int(model.get_embedding_dimension() or 0),
         pad_token_id=int(model.tokenizer.pad_token_id or 0),
         lower_case=bool(encoder.do_lower_case),
@@ -124,50 +121,50 @@ def _pooling(pooling: Any) -> str:
     return "+".join(modes)
 
 
-def _max_length(config: Any, model: SentenceTransformer) -> int:
-    """Tokens the model takes: the smaller of its own limit and what its positions allow."""
-    positions = getattr(config, "max_position_embeddings", None)
-    limits = [int(limit) for limit in (model.max_seq_length, positions) if limit]
-    return min(limits, default=512)
+def max_length(encoder: Any, asked: int | None) -> int:
+    """Tokens that a text may have: the smaller of what is asked for and what its positions allow."""
+    positions = getattr(encoder.model.config, "max_position_embeddings", None)
+    return min([int(limit) for limit in (asked, positions) if limit], default=512)
 
 
-def _input_names(model: SentenceTransformer) -> tuple[str, ...]:
-    features = model.preprocess(["text"])
+def input_names(model: Any, example: str | tuple[str, str]) -> tuple[str, ...]:
+    """Those of ``INPUTS`` that the model's tokenizer makes of a text or of a pair."""
+    features = model.preprocess([example])
     return tuple(name for name in INPUTS if name in features)
 
 
-def _write_config(model: SentenceTransformer, folder: Path) -> None:
-    """``config.json`` without the place on this machine that the model was loaded from."""
-    encoder: Any = model[0]
+def _write_config(encoder: Any, folder: Path) -> None:
+    """``config.json`` without the place on this machine that the model was loaded from, and of the
+    model as it is: one with a new head may still be listed as the one without."""
     config = json.loads(encoder.model.config.to_json_string(use_diff=True))
     config.pop("_name_or_path", None)
+    config["architectures"] = [type(encoder.model).__name__]
     text = json.dumps(config, indent=2, sort_keys=True)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _write_tokenizer(model: SentenceTransformer, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
     """The tokenizer's files; a class that only transformers 5 knows gets its older name, which
     transformers 4, and so Optimum, knows as well."""
-    model.tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     text = path.read_text(encoding="utf-8")
     text = text.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"')
     path.write_text(text, encoding="utf-8")
 
 
-def _write_first_faithful(
-    graph: EmbedderGraph, names: tuple[str, ...], record: EmbedderRecord, path: Path
-) -> None:
+def _write_first_faithful(plan: Plan, path: Path) -> None:
     """Try fused attention, then the model's plain one; keep the first that equals PyTorch."""
-    batches = _samples(graph, names, record)
-    graph.encoder.model.set_attn_implementation("eager")
+    batches = _samples(plan)
+    network = plan.graph.encoder.model
+    network.set_attn_implementation("eager")
     with torch.inference_mode():
-        expected = [[tensor.numpy() for tensor in graph(*batch)] for batch in batches]
+        expected = [plan.graph(*batch)[-1].numpy() for batch in batches]
     reasons = []
     for attention in (FUSED, "eager"):
         try:
-            _write_graph(graph, names, attention, path)
-            _compare(path, names, batches, expected)
+            _write_graph(plan, attention, path)
+            _compare(plan, path, batches, expected)
         except OSError:  # a full disk is not the model's fault
             raise
         except Exception as error:  # the exporter raises whatever the model's code raises
@@ -176,61 +173,63 @@ def _write_first_faithful(
             continue
         log.info("exported with %s attention", attention)
         return
-    architecture = type(graph.encoder.model).__name__
-    raise UserError(f"{architecture} cannot be exported to ONNX ({'; '.join(reasons)})")
+    raise UserError(f"{type(network).__name__} cannot be exported to ONNX ({'; '.join(reasons)})")
 
 
-def _samples(
-    graph: EmbedderGraph, names: tuple[str, ...], record: EmbedderRecord
-) -> list[tuple[Tensor, ...]]:
+def _samples(plan: Plan) -> list[tuple[Tensor, ...]]:
     """Random batches: one text, padded texts, and texts of (up to) the greatest length."""
     generator = torch.Generator().manual_seed(0)
-    vocabulary = graph.encoder.model.config.vocab_size
-    longest = min(record.max_seq_length, 512)
+    config, pad = plan.graph.encoder.model.config, plan.pad_token_id
+    kinds = max(1, getattr(config, "type_vocab_size", None) or 1)
+    longest = min(plan.max_seq_length, 512)
     batches = []
     for lengths in ([2], [9, 5, 1], [longest, longest // 2 + 1]):
         shape = (len(lengths), max(lengths))
-        ids = torch.randint(0, vocabulary, shape, generator=generator)
-        ids[ids == record.pad_token_id] = (record.pad_token_id + 1) % vocabulary
+        ids = torch.randint(0, config.vocab_size, shape, generator=generator)
+        ids[ids == pad] = (pad + 1) % config.vocab_size
         mask = (torch.arange(shape[1])[None] < torch.tensor(lengths)[:, None]).long()
-        ids = torch.where(mask.bool(), ids, record.pad_token_id)
-        batches.append((ids, mask, torch.zeros_like(ids))[: len(names)])
+        ids = torch.where(mask.bool(), ids, pad)
+        types = torch.randint(0, kinds, shape, generator=generator) * mask
+        batches.append((ids, mask, types)[: len(plan.inputs)])
     return batches
 
 
 def _compare(
-    path: Path,
-    names: tuple[str, ...],
-    batches: Sequence[tuple[Tensor, ...]],
-    expected: Sequence[Sequence[np.ndarray]],
+    plan: Plan, path: Path, batches: Sequence[tuple[Tensor, ...]], expected: Sequence[np.ndarray]
 ) -> None:
-    """Raise ValueError where the graph's text vectors are not PyTorch's."""
+    """Raise ValueError where what the graph says last is not what PyTorch says, ``expected``."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    for batch, (_, vectors) in zip(batches, expected, strict=True):
-        feed = {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}
-        found = session.run(["sentence_embedding"], feed)[0]
-        difference = float(np.abs(found - vectors).max() / max(np.abs(vectors).max(), 1e-9))
-        if not difference <= TOLERANCE:
-            raise ValueError(f"differs from PyTorch by {difference:.2g}")
+    differences, largest = [], 1e-9
+    for batch, wanted in zip(batches, expected, strict=True):
+        feed = {name: tensor.numpy() for name, tensor in zip(plan.inputs, batch, strict=True)}
+        found = session.run([plan.graph.outputs[-1]], feed)[0]
+        by_token = wanted.ndim == 3 and not plan.padding_counts
+        read = feed["attention_mask"].astype(bool) if by_token else ...
+        differences.append(np.abs(found - wanted)[read].max())
+        largest = max(largest, float(np.abs(wanted[read]).max()))
+    # One text's logit may be next to nothing: what counts is the model's scale.
+    difference = float(np.max(differences) / largest)
+    if not difference <= TOLERANCE:
+        raise ValueError(f"differs from PyTorch by {difference:.2g}")
 
 
-def _write_graph(graph: EmbedderGraph, names: tuple[str, ...], attention: str, path: Path) -> None:
+def _write_graph(plan: Plan, attention: str, path: Path) -> None:
     register()
-    graph.encoder.model.set_attn_implementation(attention)
+    plan.graph.encoder.model.set_attn_implementation(attention)
     # Distinct tensors: the exporter would take one tensor given twice for one input.
-    inputs = tuple(torch.ones(2, 7, dtype=torch.long) for _ in names)
+    inputs = tuple(torch.ones(2, 7, dtype=torch.long) for _ in plan.inputs)
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            graph,
+            plan.graph,
             inputs,
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(names),
-            output_names=list(OUTPUTS),
-            dynamic_shapes=(tuple(dynamic for _ in names),),
+            input_names=list(plan.inputs),
+            output_names=list(plan.graph.outputs),
+            dynamic_shapes=(tuple(dynamic for _ in plan.inputs),),
             verbose=False,
         )
     assert program is not None

@@ -1,34 +1,28 @@
-"""Running an exported embedder with ONNX Runtime and the fast tokenizer, without PyTorch."""
+"""Exported embedders and rerankers as they are served: texts in, vectors or scores out, without
+PyTorch."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
-from ragdistill.batching import token_budget_batches
-from ragdistill.errors import UserError
-from ragdistill.export.folder import GRAPH, EmbedderRecord, read_record
+from ragdistill.export.folder import (
+    GRAPH,
+    CrossEncoderRecord,
+    EmbedderRecord,
+    MultiVectorRecord,
+    Side,
+    read_record,
+    read_record_of,
+)
+from ragdistill.export.running import Floats, GraphRunner, Tokens, load_tokenizer
 
-Vectors = npt.NDArray[np.float32]
-
-CPU_BUDGET, CUDA_BUDGET = 256, 16_384
-"""Padded tokens of a batch. On a CPU one core runs one batch, and the activations of more than some
-hundred tokens fall out of its cache: MiniLM runs twice as fast at 256 as at 4,096 tokens."""
-
-_SORTED_TOGETHER = 1 << 14  # texts; bounds the memory that their token ids take
+Vectors = Floats
 
 
 class OnnxEmbedder:
-    """Texts to vectors by an exported graph, int8 or fp32.
-
-    Texts are tokenised once, sorted by token length and run in batches of a token budget. On a CPU
-    every core runs batches of its own: the operators of a small model are too short to be shared.
-    """
+    """Texts to vectors by an exported graph, int8 or fp32; in what batches, :class:`GraphRunner` says."""
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
         """Load ``folder``, on CUDA where ONNX Runtime has it.
@@ -41,11 +35,8 @@ class OnnxEmbedder:
             UserError: ``folder`` is not a whole export.
         """
         self.record: EmbedderRecord = read_record(folder)
-        self._tokenizer = load_tokenizer(folder, self.record)
-        self._session = _load_session(folder / GRAPH)
-        self._inputs = {item.name for item in self._session.get_inputs()}
-        self._on_cuda = "CUDAExecutionProvider" in self._session.get_providers()
-        self._pool = ThreadPoolExecutor(1 if self._on_cuda else threads or _cores())
+        self._tokenizer = load_tokenizer(folder, self.record.max_seq_length)
+        self._graph = GraphRunner(folder / GRAPH, self.record.pad_token_id, threads)
 
     def encode(
         self,
@@ -63,90 +54,122 @@ class OnnxEmbedder:
             normalize: scale each vector to length 1 (a graph that does so already is left alone).
             token_budget: padded tokens of a batch; None for what suits the device.
         """
-        budget = token_budget or (CUDA_BUDGET if self._on_cuda else CPU_BUDGET)
         vectors = np.zeros((len(texts), self.record.dimensions), np.float32)
-        for start in range(0, len(texts), _SORTED_TOGETHER):
-            stop = start + _SORTED_TOGETHER
-            self._encode_sorted(texts[start:stop], prompt, budget, vectors[start:stop])
+
+        def tokenise(some: Sequence[str]) -> list[Tokens]:
+            prompted = [prompt + text for text in some]
+            if self.record.lower_case:
+                prompted = [text.lower() for text in prompted]
+            return [Tokens.of(found) for found in self._tokenizer.encode_batch_fast(prompted)]
+
+        def take(places: list[int], _: Sequence[Tokens], found: Floats) -> None:
+            vectors[places] = found
+
+        self._graph.run("sentence_embedding", texts, tokenise, take, token_budget)
         if normalize and not self.record.normalised:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors
 
-    def _encode_sorted(
-        self, texts: Sequence[str], prompt: str, budget: int, vectors: Vectors
-    ) -> None:
-        """Fill ``vectors`` [n, d] batch by batch, several batches at once."""
-        encodings = self._tokenize(texts, prompt)
 
-        def run(batch: list[int]) -> None:
-            vectors[batch] = self._run([encodings[index] for index in batch])
+class OnnxCrossEncoder:
+    """Pairs of texts to scores by an exported graph, int8 or fp32."""
 
-        batches = token_budget_batches([len(encoding) for encoding in encodings], budget)
-        if len(batches) == 1:
-            run(batches[0])  # a query: handing it to another thread would only cost time
-        else:
-            list(self._pool.map(run, batches))
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        """Load ``folder``, on CUDA where ONNX Runtime has it.
 
-    def _tokenize(self, texts: Sequence[str], prompt: str) -> list[Encoding]:
-        prompted = [prompt + text for text in texts]
-        if self.record.lower_case:
-            prompted = [text.lower() for text in prompted]
-        return self._tokenizer.encode_batch_fast(prompted)
+        Args:
+            folder: written by ``export_cross_encoder`` or ``quantise``.
+            threads: batches run at once on a CPU; None for one on each core.
 
-    def _run(self, encodings: Sequence[Encoding]) -> Vectors:
-        """Vectors [batch, d] of one batch of encodings, longest first."""
-        shape = (len(encodings), len(encodings[0]))
-        ids = np.full(shape, self.record.pad_token_id, np.int64)
-        mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding)] = encoding.ids
-            mask[row, : len(encoding)] = 1
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        feed = {name: value for name, value in feed.items() if name in self._inputs}
-        vectors: Vectors = self._session.run(["sentence_embedding"], feed)[0]
+        Raises:
+            UserError: ``folder`` is not a whole export of a cross-encoder.
+        """
+        self.record = read_record_of(CrossEncoderRecord, folder)
+        self._tokenizer = load_tokenizer(folder, self.record.max_seq_length)
+        self._graph = GraphRunner(folder / GRAPH, self.record.pad_token_id, threads)
+
+    def scores(
+        self, pairs: Sequence[tuple[str, str]], *, token_budget: int | None = None
+    ) -> Floats:
+        """Logits [n] float32 of pairs of a query and a document, in their order.
+
+        Args:
+            pairs: n pairs; what is beyond the model's longest sequence is cut off, the longer text
+                of a pair first.
+            token_budget: padded tokens of a batch; None for what suits the device.
+        """
+        scores = np.zeros(len(pairs), np.float32)
+
+        def tokenise(some: Sequence[tuple[str, str]]) -> list[Tokens]:
+            prompted = [(self.record.prompt + query, document) for query, document in some]
+            return [Tokens.of(found) for found in self._tokenizer.encode_batch_fast(prompted)]
+
+        def take(places: list[int], _: Sequence[Tokens], found: Floats) -> None:
+            scores[places] = found[:, 0]
+
+        self._graph.run("logits", pairs, tokenise, take, token_budget)
+        return scores
+
+
+class OnnxMultiVector:
+    """Texts to a vector for each token by an exported graph, int8 or fp32.
+
+    A score is MaxSim (Khattab and Zaharia, arXiv:2004.12832) of a query's vectors and a document's:
+    for each of the query's the greatest inner product with one of the document's, added up.
+    """
+
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        """Load ``folder``, on CUDA where ONNX Runtime has it.
+
+        Args:
+            folder: written by ``export_multi_vector`` or ``quantise``.
+            threads: batches run at once on a CPU; None for one on each core.
+
+        Raises:
+            UserError: ``folder`` is not a whole export of a model with a vector for each token.
+        """
+        self.record = read_record_of(MultiVectorRecord, folder)
+        sides = (self.record.queries, self.record.documents)
+        self._queries, self._documents = (
+            (side, load_tokenizer(folder, side.max_seq_length)) for side in sides
+        )
+        self._graph = GraphRunner(folder / GRAPH, self.record.pad_token_id, threads)
+
+    def encode_queries(
+        self, texts: Sequence[str], *, token_budget: int | None = None
+    ) -> list[Vectors]:
+        """Of each query the vectors [tokens, d] float32 of the tokens that count, in their order."""
+        return self._encode(texts, *self._queries, token_budget)
+
+    def encode_documents(
+        self, texts: Sequence[str], *, token_budget: int | None = None
+    ) -> list[Vectors]:
+        """Of each document the vectors [tokens, d] float32 of the tokens that count, in their order."""
+        return self._encode(texts, *self._documents, token_budget)
+
+    def _encode(
+        self, texts: Sequence[str], side: Side, tokenizer: Tokenizer, token_budget: int | None
+    ) -> list[Vectors]:
+        vectors = [np.zeros((0, self.record.dimensions), np.float32) for _ in texts]
+
+        def tokenise(some: Sequence[str]) -> list[Tokens]:
+            prompted = [side.prompt + text for text in some]
+            return [
+                _expanded(Tokens.of(found), side) for found in tokenizer.encode_batch_fast(prompted)
+            ]
+
+        def take(places: list[int], tokens: Sequence[Tokens], found: Floats) -> None:
+            for place, text, states in zip(places, tokens, found, strict=True):
+                counted = np.isin(text.ids, side.dropped, invert=True)
+                vectors[place] = states[: len(text.ids)][counted]
+
+        self._graph.run("token_embeddings", texts, tokenise, take, token_budget)
         return vectors
 
 
-def load_tokenizer(folder: Path, record: EmbedderRecord) -> Tokenizer:
-    """The tokenizer of an export, which cuts texts where the model does and pads nothing.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise UserError("missing", where=path, mend="export the model again")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise UserError(f"damaged ({error})", where=path, mend="export the model again") from error
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(record.max_seq_length)
-    return tokenizer
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _load_session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1  # the threads run batches of their own
-    # Every batch has a shape of its own: a memory plan per shape would only pile up.
-    options.enable_mem_pattern = False
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    available = onnxruntime.get_available_providers()
-    try:
-        return onnxruntime.InferenceSession(
-            path, options, providers=[name for name in wanted if name in available]
-        )
-    except Exception as error:  # onnxruntime's own exceptions have no common class
-        raise UserError(
-            f"ONNX Runtime cannot load it ({str(error)[:200]})",
-            where=path,
-            mend="export the model again",
-        ) from error
+def _expanded(tokens: Tokens, side: Side) -> Tokens:
+    """``tokens`` filled up to as many as the side asks for (query augmentation, arXiv:2004.12832)."""
+    missing = max(0, side.expanded_to - len(tokens.ids))
+    ids = [*tokens.ids, *[side.expansion_token_id] * missing]
+    seen = len(ids) if side.attends_to_expansion else tokens.seen
+    return Tokens(ids, [*tokens.types, *[0] * missing], seen)

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from ragdistill.errors import UserError
 from ragdistill.export.folder import EmbedderRecord, atomic_folder, read_record
-from ragdistill.export.runtime import OnnxEmbedder, Vectors, load_tokenizer
+from ragdistill.export.running import load_tokenizer
+from ragdistill.export.runtime import OnnxEmbedder, Vectors
 from ragdistill.export.words import WordIds
 from ragdistill.files import write_json
 
@@ -71,7 +72,9 @@ class StaticEmbedder:
             UserError: it is not a whole export.
         """
         self.record: EmbedderRecord = read_record(folder)
-        self._ids = WordIds(load_tokenizer(folder, self.record), self.record.max_seq_length)
+        self._ids = WordIds(
+            load_tokenizer(folder, self.record.max_seq_length), self.record.max_seq_length
+        )
         try:
             self._table = load_file(str(folder / TABLE))[_KEY].astype(np.float32)
         except (OSError, SafetensorError, KeyError) as error:
