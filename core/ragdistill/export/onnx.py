@@ -7,7 +7,6 @@ the rest (skip connections, LayerNorm, bias and GELU) when it loads the graph.
 """
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,13 @@ from torch import Tensor, nn
 
 from ragdistill.errors import UserError
 from ragdistill.export.attention import FUSED, register
-from ragdistill.export.folder import GRAPH, EmbedderRecord, atomic_folder
+from ragdistill.export.folder import (
+    GRAPH,
+    EmbedderRecord,
+    atomic_folder,
+    write_config,
+    write_tokenizer,
+)
 from ragdistill.export.graph import keep_layer_norms, save, tidy
 
 log = logging.getLogger(__name__)
@@ -83,8 +88,8 @@ def export_embedder(
     names = _input_names(model)
     with atomic_folder(folder) as temporary:
         _write_first_faithful(graph, names, record, temporary / GRAPH)
-        _write_config(model, temporary)
-        _write_tokenizer(model, temporary)
+        write_config(model[0].model.config, temporary)
+        write_tokenizer(model.tokenizer, temporary)
         record.write(temporary)
     return record
 
@@ -134,25 +139,6 @@ def _max_length(config: Any, model: SentenceTransformer) -> int:
 def _input_names(model: SentenceTransformer) -> tuple[str, ...]:
     features = model.preprocess(["text"])
     return tuple(name for name in INPUTS if name in features)
-
-
-def _write_config(model: SentenceTransformer, folder: Path) -> None:
-    """``config.json`` without the place on this machine that the model was loaded from."""
-    encoder: Any = model[0]
-    config = json.loads(encoder.model.config.to_json_string(use_diff=True))
-    config.pop("_name_or_path", None)
-    text = json.dumps(config, indent=2, sort_keys=True)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _write_tokenizer(model: SentenceTransformer, folder: Path) -> None:
-    """The tokenizer's files; a class that only transformers 5 knows gets its older name, which
-    transformers 4, and so Optimum, knows as well."""
-    model.tokenizer.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    text = path.read_text(encoding="utf-8")
-    text = text.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"')
-    path.write_text(text, encoding="utf-8")
 
 
 def _write_first_faithful(

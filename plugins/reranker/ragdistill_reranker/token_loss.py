@@ -43,7 +43,7 @@ def list_loss(
     inputs = {"query": queries, "document": documents}
     chunks: list[Chunk] = []
     for task, features in inputs.items():
-        lengths = features["attention_mask"].sum(dim=1).tolist()
+        lengths = _read(features).sum(dim=1).tolist()
         chunks += [(task, part) for part in token_budget_batches(lengths, chunk_tokens)]
     lengths = {task: [0] * len(part["attention_mask"]) for task, part in inputs.items()}
 
@@ -67,10 +67,17 @@ def list_loss(
     return cached_loss(embed, chunks, loss)
 
 
+def _read(features: Features) -> Tensor:
+    """Where tokens are that have a vector, ``[b, l]``: a query's expansion too, which no token sees."""
+    seen: Tensor = features["attention_mask"].bool()
+    expansion = features.get("query_expansion_positions")
+    return seen if expansion is None else seen | expansion
+
+
 def _part(features: Features, places: Sequence[int]) -> Features:
     """Some rows of ``features``, without the columns that only longer rows need."""
     which = torch.tensor(places, device=features["attention_mask"].device)
-    used = features["attention_mask"][which].any(dim=0)
+    used = _read(features)[which].any(dim=0)
     return {
         key: value[which][:, used] if torch.is_tensor(value) and value.ndim == 2 else value
         for key, value in features.items()
