@@ -106,7 +106,7 @@ def choose(count: int) -> dict[str, list[str]]:
 def exported(folder: Path) -> Path:
     """MiniLM's ONNX export."""
     model = resolve("MiniLM")
-    export_embedder(minilm().model, folder, source_digest=model.digest)
+    export_embedder(minilm().model, folder, source_digest=model.weights_digest)
     return folder
 
 
@@ -119,6 +119,8 @@ def there(folder: Path, *words: str) -> None:
         "TORCH_EXTENSIONS_DIR": str(folder / "extensions"),
     }
     known.pop("PYTHONPATH", None)
+    for lock in folder.glob("extensions/*/lock"):  # a killed compiler's, which torch waits for
+        lock.unlink()
     python = [str(environment / "bin/python"), "-P"]
     log = folder / f"there-{words[0]}.log"
     with log.open("w") as stream:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sentence_transformers import MultiVectorEncoder
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from ragdistill.errors import UserError
 from ragdistill_reranker.late_interaction import (
@@ -71,6 +71,15 @@ def test_texts_are_marked_and_cut_and_queries_filled_up(base: Path) -> None:
             12,
         ]
     assert make_late_interaction(base, 8, texts(9), "cpu")[0].document_length == 64
+
+
+def test_the_marker_moves_nothing(base: Path) -> None:
+    made = make_late_interaction(base, 8, texts(20), "cpu")
+    plain = SentenceTransformer(str(base), device="cpu")
+    marked = made[0].model.embeddings(token_features(made, texts(3), "query")["input_ids"])
+    before = plain[0].model.embeddings(plain.preprocess(list(texts(3)))["input_ids"])
+    torch.testing.assert_close(marked[:, 2:], before[:, 1:])
+    torch.testing.assert_close(marked[:, 0], before[:, 0])
 
 
 def test_punctuation_of_documents_is_read_and_not_kept(base: Path) -> None:

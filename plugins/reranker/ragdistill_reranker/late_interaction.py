@@ -93,16 +93,23 @@ def token_features(model: MultiVectorEncoder, texts: Sequence[str], task: str) -
 
 
 def _marked(model: Any) -> dict[str, str]:
-    """Prompts of one token; those tokens begin as TODO."""
+    """Prompts of one token, put in where nothing is lost by it before anything is trained.
+
+    A token that no training has seen is noise to all others: it begins as the mean of all. And what
+    follows it keeps the place that it was trained in: a model that learnt positions has them moved.
+    """
     tokenizer, inner = model.tokenizer, model[0].model
     added = [AddedToken(token, normalized=False, special=True) for token in MARKERS.values()]
     tokenizer.add_tokens(added, special_tokens=True)
     if len(tokenizer) > inner.get_input_embeddings().num_embeddings:
         inner.resize_token_embeddings(len(tokenizer))
-    # A token that no training has seen is noise to all others: this one is like any.
-    weight = inner.get_input_embeddings().weight
+    tokens = inner.get_input_embeddings().weight
+    positions = getattr(getattr(inner, "embeddings", None), "position_embeddings", None)
     with torch.no_grad():
-        weight[tokenizer.convert_tokens_to_ids(list(MARKERS.values()))] = weight.mean(dim=0)
+        tokens[tokenizer.convert_tokens_to_ids(list(MARKERS.values()))] = tokens.mean(dim=0)
+        if positions is not None:
+            first = 0 if positions.padding_idx is None else positions.padding_idx + 1
+            positions.weight[first + 1 :] = positions.weight[first:-1].clone()
     return {task: f"{token} " for task, token in MARKERS.items()}
 
 
