@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CACHE := $(CURDIR)/.cache
 
-.PHONY: demo test unit lint bench integrations docs wheel clean
+.PHONY: demo test unit lint bench integrations interop docs wheel clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,11 @@ bench: $(INSTALLED)
 # Every example of docs/in-other-code.md, each library in an environment of its own under .cache.
 integrations: $(INSTALLED)
 	RAGDISTILL_HOME=$(CACHE) $(BIN)/python -m benchmarks.integrations $(CACHE)/integrations
+
+# What colbert-ai and Optimum make of what is exported, in an environment of their own under .cache.
+# ONNX=KIND=FOLDER names an export to read instead of MiniLM's.
+interop: $(INSTALLED)
+	RAGDISTILL_HOME=$(CACHE) $(BIN)/python -m benchmarks.interop $(CACHE)/interop $(ONNX:%=--onnx %)
 
 # The generated pages (command line, hooks), and every snippet in docs/ run.
 docs: $(INSTALLED)

@@ -1,7 +1,6 @@
 """Lists in chunks are lists in one piece, and what sentence-transformers' own loss makes of them."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistill
 from torch import Tensor
 
 from ragdistill.losses import listwise_kl
-from ragdistill_reranker.late_interaction import make_late_interaction
+from ragdistill_reranker.late_interaction import make_late_interaction, token_features
 from ragdistill_reranker.list_loss import list_loss
 from ragdistill_reranker.students import BiEncoder, JointReader, LateInteraction, Student
 from tiny_models import save_tiny, texts
@@ -19,14 +18,15 @@ from tiny_scorers import save_cross_encoder
 WAYS, TEMPERATURE = 3, 2.0
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> MultiVectorEncoder:
+@pytest.fixture(scope="module", params=[True, False], ids=["expanded", "as they are"])
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> MultiVectorEncoder:
     base = save_tiny(tmp_path_factory.mktemp("lists") / "model")
-    return make_late_interaction(base, 16, texts(40), "cpu").eval().double()  # rounding would show
-
-
-def features(model: MultiVectorEncoder, asked: list[str], task: str) -> dict[str, Any]:
-    return dict(model.preprocess(asked, task=task))
+    made = make_late_interaction(
+        base, 16, texts(40), "cpu", query_length=20, expanded=request.param
+    )
+    return made.eval().double()  # rounding would show
 
 
 def loss_of(
@@ -57,10 +57,10 @@ def test_loss_and_gradients_are_those_of_the_library_s_own_loss(
     queries = list(texts(2))
     told = [" ".join(texts(9)[: n % 4 + 1]) for n in range(2 * WAYS)]
     teacher = torch.randn(2, WAYS, generator=torch.Generator().manual_seed(0))
-    columns = [features(model, [told[n], told[WAYS + n]], "document") for n in range(WAYS)]
+    columns = [token_features(model, [told[n], told[WAYS + n]], "document") for n in range(WAYS)]
     theirs = MultiVectorDistillKLDivLoss(model, temperature=TEMPERATURE)
     model.zero_grad()
-    expected = theirs([features(model, queries, "query"), *columns], teacher)
+    expected = theirs([token_features(model, queries, "query"), *columns], teacher)
     expected.backward()
     wanted = gradient(model)
     model.zero_grad()

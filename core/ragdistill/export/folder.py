@@ -186,3 +186,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_config(config: Any, folder: Path, **changed: Any) -> None:
+    """``config.json`` of a transformers model, without the place on this machine that it was loaded
+    from, and with some values ``changed``."""
+    values = json.loads(config.to_json_string(use_diff=True)) | changed
+    values.pop("_name_or_path", None)
+    text = json.dumps(values, indent=2, sort_keys=True)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """The tokenizer's files; a class that only transformers 5 knows gets its older name, which
+    transformers 4, and so Optimum, knows as well."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"')
+    path.write_text(text, encoding="utf-8")

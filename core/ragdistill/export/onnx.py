@@ -7,7 +7,6 @@ the rest (skip connections, LayerNorm, bias and GELU) when it loads the graph.
 """
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,14 @@ from torch import Tensor
 
 from ragdistill.errors import UserError
 from ragdistill.export.attention import FUSED, register
-from ragdistill.export.folder import GRAPH, EmbedderRecord, Record, atomic_folder
+from ragdistill.export.folder import (
+    GRAPH,
+    EmbedderRecord,
+    Record,
+    atomic_folder,
+    write_config,
+    write_tokenizer,
+)
 from ragdistill.export.graph import keep_layer_norms, save, tidy
 from ragdistill.export.graphs import INPUTS, ScoresGraph, VectorsGraph
 
@@ -81,8 +87,10 @@ def write_export(plan: Plan, model: Any, record: Record, folder: Path) -> None:
     plan.graph.cpu().float().eval()
     with atomic_folder(folder) as temporary:
         _write_first_faithful(plan, temporary / GRAPH)
-        _write_config(model[0], temporary)
-        _write_tokenizer(model.tokenizer, temporary)
+        network = model[0].model
+        # One with a new head may still be listed as the one without.
+        write_config(network.config, temporary, architectures=[type(network).__name__])
+        write_tokenizer(model.tokenizer, temporary)
         record.write(temporary)
 
 
@@ -131,26 +139,6 @@ def input_names(model: Any, example: str | tuple[str, str]) -> tuple[str, ...]:
     """Those of ``INPUTS`` that the model's tokenizer makes of a text or of a pair."""
     features = model.preprocess([example])
     return tuple(name for name in INPUTS if name in features)
-
-
-def _write_config(encoder: Any, folder: Path) -> None:
-    """``config.json`` without the place on this machine that the model was loaded from, and of the
-    model as it is: one with a new head may still be listed as the one without."""
-    config = json.loads(encoder.model.config.to_json_string(use_diff=True))
-    config.pop("_name_or_path", None)
-    config["architectures"] = [type(encoder.model).__name__]
-    text = json.dumps(config, indent=2, sort_keys=True)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """The tokenizer's files; a class that only transformers 5 knows gets its older name, which
-    transformers 4, and so Optimum, knows as well."""
-    tokenizer.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    text = path.read_text(encoding="utf-8")
-    text = text.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"')
-    path.write_text(text, encoding="utf-8")
 
 
 def _write_first_faithful(plan: Plan, path: Path) -> None:

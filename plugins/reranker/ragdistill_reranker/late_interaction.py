@@ -4,8 +4,13 @@ Its token states already point where its pooled vector does, so they rank before
 To fewer dimensions they are taken by the axes on which they spread most: of all maps to so many
 dimensions those change cosines between tokens least, where a map that is drawn at random has to be learnt from
 nothing.
+
+It reads texts as colbert-ai does, which serves it then (:mod:`ragdistill_reranker.colbert_checkpoint`): a marker
+behind the first token says whether a query or a document follows, queries are cut, and where wanted padded with the
+mask token, to one length, and the punctuation of documents is read but not kept.
 """
 
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +22,34 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
+from transformers import AddedToken
 
 from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
 
+MARKERS = {"query": "[unused0]", "document": "[unused1]"}
+"""The tokens that stand for ``[Q]`` and ``[D]``: BERT has them in its vocabulary, for such uses."""
 _AT_ONCE = 64
 
 
 def make_late_interaction(
-    base: Path, dimensions: int, texts: Sequence[str], device: str
+    base: Path,
+    dimensions: int,
+    texts: Sequence[str],
+    device: str,
+    *,
+    query_length: int = 32,
+    document_length: int = 300,
+    expanded: bool = False,
 ) -> MultiVectorEncoder:
     """The embedder in ``base`` as one that keeps ``dimensions`` of each token.
 
     Args:
         texts: what its tokens are measured on; some hundreds do.
+        query_length: tokens after which a query is cut, marks of its ends included.
+        document_length: those of a document; no more than the embedder itself reads.
+        expanded: whether queries are filled up to ``query_length`` with mask tokens, whose vectors
+            are compared too (ColBERT's query augmentation).
 
     Raises:
         UserError: it has fewer dimensions.
@@ -44,23 +63,68 @@ def make_late_interaction(
             where="--token-dims",
             mend=f"give up to {hidden}",
         )
+    axes = principal_axes(_states(encoder.model, texts), dimensions)
+    prompts = _marked(encoder.model)
+    transformer.document_length = min(document_length, encoder.max_length)
+    if expanded:
+        transformer.query_expansion = {"strategy": "fixed", "length": query_length}
+    else:
+        transformer.query_length = query_length
+    modules = [
+        transformer,
+        _projection(axes),
+        MultiVectorMask(skiplist_words=punctuation(encoder.tokenizer)),
+        Normalize(module_input_name="token_embeddings"),
+    ]
+    return MultiVectorEncoder(modules=modules, prompts=prompts, device=str(encoder.model.device))
+
+
+def punctuation(tokenizer: Any) -> list[str]:
+    """The tokens that colbert-ai leaves out of documents: the first of each mark of punctuation."""
+    firsts = {tokenizer.encode(mark, add_special_tokens=False)[0] for mark in string.punctuation}
+    words: list[str] = tokenizer.convert_ids_to_tokens(sorted(firsts))
+    return words
+
+
+def token_features(model: MultiVectorEncoder, texts: Sequence[str], task: str) -> dict[str, Any]:
+    """Padded inputs of ``query`` or ``document`` texts, marked as ``encode_query`` and
+    ``encode_document`` mark them, ``[b, l]``."""
+    return dict(model.preprocess(list(texts), prompt=model.prompts.get(task), task=task))
+
+
+def _marked(model: Any) -> dict[str, str]:
+    """Prompts of one token, put in where nothing is lost by it before anything is trained.
+
+    A token that no training has seen is noise to all others: it begins as the mean of all. And what
+    follows it keeps the place that it was trained in: a model that learnt positions has them moved.
+    """
+    tokenizer, inner = model.tokenizer, model[0].model
+    added = [AddedToken(token, normalized=False, special=True) for token in MARKERS.values()]
+    tokenizer.add_tokens(added, special_tokens=True)
+    if len(tokenizer) > inner.get_input_embeddings().num_embeddings:
+        inner.resize_token_embeddings(len(tokenizer))
+    tokens = inner.get_input_embeddings().weight
+    positions = getattr(getattr(inner, "embeddings", None), "position_embeddings", None)
+    with torch.no_grad():
+        tokens[tokenizer.convert_tokens_to_ids(list(MARKERS.values()))] = tokens.mean(dim=0)
+        if positions is not None:
+            first = 0 if positions.padding_idx is None else positions.padding_idx + 1
+            positions.weight[first + 1 :] = positions.weight[first:-1].clone()
+    return {task: f"{token} " for task, token in MARKERS.items()}
+
+
+def _projection(axes: Tensor) -> Dense:
+    """States to their shares of ``axes`` ``[d, h]``."""
+    dimensions, hidden = axes.shape
     # The library takes the name of the module's output from where it is used.
-    dense = Dense(
+    return Dense(
         hidden,
         dimensions,
         bias=False,
         activation_function=torch.nn.Identity(),
+        init_weight=axes.contiguous(),
         module_input_name="token_embeddings",
     )
-    with torch.no_grad():
-        dense.linear.weight.copy_(principal_axes(_states(encoder.model, texts), dimensions))
-    modules = [
-        transformer,
-        dense,
-        MultiVectorMask(),
-        Normalize(module_input_name="token_embeddings"),
-    ]
-    return MultiVectorEncoder(modules=modules, device=str(encoder.model.device))
 
 
 def principal_axes(states: Tensor, dimensions: int) -> Tensor:

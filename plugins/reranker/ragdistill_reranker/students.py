@@ -19,7 +19,7 @@ from ragdistill.training.pruning import choose_layers, keep_layers
 from ragdistill_reranker.config import Kind, RerankerConfig
 from ragdistill_reranker.cross_encoder import PairReader
 from ragdistill_reranker.first_stage import Scores
-from ragdistill_reranker.late_interaction import make_late_interaction
+from ragdistill_reranker.late_interaction import make_late_interaction, token_features
 from ragdistill_reranker.list_loss import Compare, Features, by_pairs, by_tokens, by_vectors
 from ragdistill_reranker.scoring import Pair
 from ragdistill_reranker.systems import PairSystem, System, TokenSystem, VectorSystem
@@ -95,7 +95,7 @@ class LateInteraction(_TwoTowers, TokenSystem):
             )
 
     def _inputs(self, texts: list[str], task: str) -> Features:
-        return dict(self.model.preprocess(texts, task=task))
+        return token_features(self.model, texts, task)
 
     def read(self, features: Features, kind: str) -> tuple[Tensor, list[int]]:
         """See :class:`Student`."""

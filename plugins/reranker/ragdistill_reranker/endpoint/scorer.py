@@ -130,7 +130,7 @@ class EndpointScorer:
     def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
         """See ``Scorer``: tokens by the length of the texts; how long it takes is its own affair."""
         asked = (request for window in windows for request in by_query(window))
-        return Forecast(sum(request.tokens for request in asked), None)
+        return Forecast(sum(sum(request.tokens) for request in asked), None)
 
     def _put(self, request: Request) -> Question[Scores]:
         return put(request, self._remote.address, priced=self._priced)
