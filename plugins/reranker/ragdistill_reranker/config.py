@@ -138,7 +138,7 @@ class RerankerConfig(EndpointConfig):
         "Tokens, padding included, whose activations are held at once; larger steps are made of such "
         "parts (GradCache).",
         affects="train",
-        default=4096,
+        default=8192,
         metavar="N",
     )
     temperature: Annotated[float, Gt(0)] = option(

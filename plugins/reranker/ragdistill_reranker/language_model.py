@@ -66,13 +66,14 @@ class LanguageModel(LocalScorer):
         return "log-likelihood" if self.reading == "likelihood" else "log-odds"
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
+    def network(self) -> Any:
+        """It itself, loaded."""
         return load(self.model, self._device, self.precision)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """Its tokenizer."""
-        return self._loaded[1]
+        """Its tokenizer, without which nothing is known of what it is asked."""
+        return load_tokenizer(self.model)
 
     @cached_property
     def _template(self) -> _Template:
@@ -167,7 +168,7 @@ class LanguageModel(LocalScorer):
     @torch.inference_mode()
     def _read(self, row: Row) -> Scores:
         """The scores of a row's spans, ``[s]``."""
-        network, device = self._loaded[0], self._device
+        network, device = self.network, self._device
         wanted = [
             span.before if self.reading == "likelihood" else [span.end - 1] for span in row.spans
         ]
@@ -206,18 +207,34 @@ def usual_precision(device: str) -> Precision:
     return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
 
 
-def load(model: ResolvedModel, device: str, precision: Precision) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer; GGUF weights are brought back to numbers.
+def load(model: ResolvedModel, device: str, precision: Precision) -> Any:
+    """A causal language model; GGUF weights are brought back to numbers.
 
     Raises:
         UserError: it cannot be loaded.
     """
+    folder, options = _where(model)
+    with loading(model.path, "causal language model"):
+        network: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, precision), **options
+        )
+    return network.to(device).eval()
+
+
+def load_tokenizer(model: ResolvedModel) -> Any:
+    """Its tokenizer.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    folder, options = _where(model)
+    with loading(model.path, "tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, **options)
+
+
+def _where(model: ResolvedModel) -> tuple[str, dict[str, Any]]:
+    """The folder that the ecosystem's classes load, and how."""
     path = model.path
     named = {"gguf_file": path.name} if path.is_file() else {}
     folder = str(path.parent if path.is_file() else path)
-    dtype = getattr(torch, precision)
-    safely = {"local_files_only": True, "trust_remote_code": False, **named}
-    with loading(path, "causal language model"):
-        network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **safely)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
-    return network.to(device).eval(), tokenizer
+    return folder, {"local_files_only": True, "trust_remote_code": False, **named}

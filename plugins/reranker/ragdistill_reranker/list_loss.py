@@ -44,9 +44,12 @@ def list_loss(
         parameters: those on which ``score_loss`` itself depends.
     """
     chunks: list[Chunk] = []
+    padded = 0
     for kind, features in inputs.items():
         told = _seen(features).sum(dim=1).tolist()
-        chunks += [(kind, part) for part in token_budget_batches(told, chunk_tokens)]
+        for part in token_budget_batches(told, chunk_tokens):
+            chunks.append((kind, part))
+            padded += len(part) * max(told[place] for place in part)
     lengths = {kind: [0] * len(part["attention_mask"]) for kind, part in inputs.items()}
 
     def embed(chunk: Chunk) -> Tensor:
@@ -60,7 +63,7 @@ def list_loss(
         order = _in_order(chunks, lengths, rows.device)
         return score_loss(compare({kind: rows[order[kind]] for kind in inputs}, lengths))
 
-    if sum(part["attention_mask"].numel() for part in inputs.values()) <= chunk_tokens:
+    if padded <= chunk_tokens:
         return loss(torch.cat([embed(chunk) for chunk in chunks]))
     return cached_loss(embed, chunks, loss, parameters)
 
