@@ -20,7 +20,8 @@ from ragdistill.metrics.trec import Rankings
 
 log = logging.getLogger(__name__)
 
-Vectors = Scores = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

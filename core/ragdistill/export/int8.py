@@ -95,17 +95,15 @@ def _encoder_matrices(graph: ModelProto) -> dict[str, tuple[int, int]]:
     """Name of each MatMul by weights before the pooling, to their shape [inputs, outputs].
 
     In a feed-forward block the first is wide (fewer inputs than outputs), the second tall. A
-    cross-encoder pools within its encoder: what it multiplies from there on has no axis of tokens.
+    cross-encoder pools within its encoder: what has no axis of tokens any more is a Gemm.
     """
     weights = {item.name: item.dims for item in graph.graph.initializer}
-    ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in graph.graph.value_info}
     return {
         node.name: tuple(weights[node.input[1]])
         for node in graph.graph.node
         if node.op_type == "MatMul"
         and node.name.startswith("encoder.")
         and len(weights.get(node.input[1], ())) == 2
-        and ranks.get(node.input[0]) == 3
     }
 
 

@@ -58,10 +58,10 @@ def export_multi_vector(
     The graph takes int64 ``input_ids``, ``attention_mask`` and, where the tokenizer makes them,
     ``token_type_ids``, each [batch, sequence] of any size, and gives ``last_hidden_state`` [batch,
     sequence, hidden] and ``token_embeddings`` [batch, sequence, d]. Which tokens count stands in the
-    record, for queries and for documents, and is ``OnnxMultiVector``'s affair. So is not MaxSim: it
-    stays beside the graph, for a document's vectors are made once and meet many queries. The graph is
-    compared with PyTorch on random tokens before it is kept. The model itself is left as it was; an
-    existing ``folder`` is replaced.
+    record, for queries and for documents, and ``OnnxMultiVector`` goes by it. MaxSim stays beside the
+    graph: a document's vectors are made once and meet many queries. The graph is compared with PyTorch
+    on random tokens before it is kept. The model itself is left as it was; an existing ``folder`` is
+    replaced.
 
     Raises:
         UserError: a module or an architecture that cannot be exported.
@@ -89,7 +89,6 @@ def export_multi_vector(
         input_names(model, "text"),
         max(record.queries.max_seq_length, record.documents.max_seq_length),
         record.pad_token_id,
-        padding_counts=bool(record.queries.expanded_to),
     )
     write_export(plan, model, record, folder)
     return record
@@ -119,7 +118,8 @@ def _prompt(model: CrossEncoder | MultiVectorEncoder, *names: str) -> str:
 def _side(model: MultiVectorEncoder, task: str) -> Side:
     """How the model turns a ``query`` or a ``document`` into tokens."""
     encoder: Any = model[0]
-    names, asked, expansion = ("document", "passage", "corpus"), encoder.document_length, None
+    names: tuple[str, ...] = ("document", "passage", "corpus")
+    asked, expansion = encoder.document_length, None
     if task == "query":
         names, asked, expansion = ("query",), encoder.query_length, encoder.query_expansion
     filled: dict[str, Any] = {}
