@@ -95,6 +95,8 @@ class TokenIndex:
 
     def _check(self) -> None:
         """Raise ValueError where the files do not belong together."""
+        if self.coding not in CODINGS or not all(isinstance(name, str) for name in self.ids):
+            raise ValueError("not of this version")
         shape = (int(self.starts[-1]), int(self.codec.sa_code_size()))
         if self.codes.shape != shape or self.codes.dtype != np.uint8:
             raise ValueError(f"codes of {self.codes.shape}, not {shape}")
