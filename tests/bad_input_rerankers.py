@@ -130,6 +130,12 @@ RERANKERS = [
     case("rerank-nothing-to-ask", of_one_word, RERANK, "data: holds nothing that could be put as a question"),
     case("rerank-ranked-twice", ranked(*_GOOD[:-1], "q3 d1 1"), f"{RERANK} --candidates-from others.trec",
          "others.trec: ranks a document twice for the query 'q3'"),
+    case("rerank-url", scored, f"{RERANK} --teacher-url http://host/v1", "--teacher-url: the teacher 'scorer' is not",
+         "rerank:NAME"),
+    case("rerank-scale", scored, f"{RERANK} --teacher-scale logit", "--teacher-scale: the teacher 'scorer' is not"),
+    case("rerank-no-url", scored, f"{RERANK} --teacher rerank:tiny", "--teacher-url"),
+    case("rerank-down", scored, f"{RERANK} --teacher rerank:tiny --teacher-url http://127.0.0.1:9/v1",
+         "127.0.0.1:9", "no usable answer"),
     case("rerank-trackers", scored, f"{RERANK} --report-to wandbb", "--report-to"),
     case("rerank-no-data", both(scored, as_is), f"{RERANK} --data elsewhere", "elsewhere"),
 ]  # fmt: skip

@@ -40,7 +40,7 @@ def scored(scorer: LanguageModel) -> tuple[np.ndarray, int]:
 
 def alone(scorer: LanguageModel, pair: Pair) -> float:
     """The score of one pair by the model as anybody calls it."""
-    network: Any = scorer._loaded[0]
+    network: Any = scorer.network
     (group,) = scorer.groups([pair])
     ((_, asked),) = group.continuations
     ids = torch.tensor([[*group.beginning, *asked]])

@@ -154,6 +154,7 @@ def test_an_endpoint_teaches_and_its_probabilities_become_log_odds(
 ) -> None:
     with reranking(score=alike, fault=lambda number: "429" if number % 7 == 3 else None) as served:
         words = ("--teacher", "rerank:tiny", "--teacher-url", served.url, "--token-dims", "16")
+        words = (*words, "--candidates", "40")  # all of them
         short = ("--stages", "collect,train,evaluate", "--json")
         plan = report_of(run(tmp_path, data, *words, "--dry-run", "--json"))["plan"]
         report = report_of(run(tmp_path, data, *words, *short))

@@ -56,7 +56,7 @@ class RerankerDistiller(Distiller[RerankerConfig]):
             _ = setup.blend
         _ = setup.task, setup.questions
         _ = self._new_student()
-        _ = setup.eval_candidates
+        setup.finder.check(setup.task)
         setup.meet_teachers()
         _ = setup.spaces
         return setup.inputs

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from ragdistill.export.rerankers import export_cross_encoder, export_multi_vector
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
 from ragdistill.export.gates import FP32, INT8, GateResult, Limits, check_scores, with_fallback
 from ragdistill.export.int8 import ladder
 from ragdistill.export.onnx import export_embedder
+from ragdistill.export.rerankers import export_cross_encoder, export_multi_vector
 from ragdistill.export.runtime import OnnxCrossEncoder, OnnxEmbedder, OnnxMultiVector
 from ragdistill.files import folder_bytes
 from ragdistill.metrics import trec

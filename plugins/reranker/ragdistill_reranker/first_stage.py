@@ -2,7 +2,9 @@
 fits by its lights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +14,10 @@ from numpy.typing import NDArray
 
 from ragdistill.encoder import Encoder
 from ragdistill.errors import UserError
+from ragdistill.files import atomic_path, sha256_json
 from ragdistill.metrics.ranking import search
 from ragdistill.metrics.trec import Rankings
+from ragdistill.progress import track
 
 NONE = -1
 Places = NDArray[np.int64]
@@ -94,14 +98,39 @@ class Words:
 class Nearest:
     """Documents of greatest cosine to the query, by exact search."""
 
-    def __init__(self, name: str, digest: str, encoder: Encoder, documents: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        encoder: Encoder,
+        documents: Sequence[str],
+        folder: Path | None = None,
+    ) -> None:
+        """``folder`` keeps the documents' vectors from one start to the next."""
         self.name, self.digest = name, digest
         self._encoder, self._prompts = encoder, encoder.prompts
-        self._documents = list(documents)
-        self._vectors = self._encoded(self._documents)
+        self._documents, self._folder = list(documents), folder
+
+    @cached_property
+    def _vectors(self) -> Scores:
+        """Of all documents, ``[n, d]``."""
+        if self._folder is None:
+            return self._encoded(self._documents)
+        print_of = sha256_json([self.digest, asdict(self._prompts), *self._documents])
+        path = self._folder / f"first-stage-{print_of[:16]}.npy"
+        with suppress(OSError, ValueError):  # cut short, or gone
+            kept: Scores = np.load(path, allow_pickle=False)
+            if kept.shape == (len(self._documents), self._encoder.dimensions):
+                return kept
+        made = self._encoded(self._documents)
+        if self._folder.parent.is_dir():  # a dry run leaves nothing behind
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.save(file, made)
+        return made
 
     def _encoded(self, documents: Sequence[str]) -> Scores:
-        return self._encoder.encode(documents, self._prompts.passage)
+        with track("first stage", len(documents)) as advance:
+            return self._encoder.encode(documents, self._prompts.passage, advance=advance)
 
     def find(self, queries: Sequence[str], depth: int) -> Candidates:
         """See :class:`FirstStage`."""

@@ -1,16 +1,13 @@
 """What the reranker's stages stand on: each thing is read once, and only when it is needed."""
 
-from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from ragdistill.data import leakage
-from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
 from ragdistill.files import sha256_file
-from ragdistill.metrics import trec
 from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.models.several import named, parse_weights
 from ragdistill.run_data import RunData
@@ -22,21 +19,18 @@ from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.cross_encoder import CrossEncoder
 from ragdistill_reranker.endpoint.asking import RERANK
 from ragdistill_reranker.endpoint.scorer import EndpointScorer
+from ragdistill_reranker.finding import Finder
 from ragdistill_reranker.first_stage import (
     NONE,
     Candidates,
     FirstStage,
-    Nearest,
     Scores,
-    Words,
-    from_rankings,
 )
 from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.lists import Lists, make_lists
 from ragdistill_reranker.questions import Question, questions
 from ragdistill_reranker.scoring import Pair, Scorer
 
-BM25 = "bm25"
 DEFAULT_MODEL = "MiniLM"
 """What a student is made of unless that is said."""
 _LISTS = {True: 400, False: 2000}
@@ -123,54 +117,21 @@ class Setup(RunData):
         return any(isinstance(scorer, LanguageModel) for scorer in self.scorers)
 
     @cached_property
+    def finder(self) -> Finder:
+        """What finds candidates."""
+        return Finder(self.config, self.base, self.folder)
+
+    @cached_property
     def stage(self) -> FirstStage:
         """What finds candidates in the text that is learnt from."""
-        return self._stage([document.content for document in self.collection.documents])
+        return self.finder.over([document.content for document in self.collection.documents])
 
     @cached_property
     def eval_stage(self) -> FirstStage:
         """The same in what is measured on."""
         if self.eval_collection is self.collection:
             return self.stage
-        return self._stage(self.task.document_texts)
-
-    def _stage(self, documents: Sequence[str]) -> FirstStage:
-        model = self._embedder
-        if model is None:
-            return Words(documents)
-        return Nearest(
-            model.name,
-            model.weights_digest,
-            load_encoder(model.path, self.config.device),
-            documents,
-        )
-
-    @cached_property
-    def _embedder(self) -> ResolvedModel | None:
-        """What ``--first-stage`` or ``--candidates-from`` names, or the usual; None for BM25."""
-        config = self.config
-        if config.candidates_from is not None and is_run(config.candidates_from):
-            return self._student_of(Path(config.candidates_from))
-        if config.first_stage is not None:
-            named_model = config.first_stage
-            return None if named_model == BM25 else resolve(named_model, kind="embedder")
-        return self.base if (self.base.path / "modules.json").exists() else None
-
-    def _student_of(self, run: Path) -> ResolvedModel:
-        """The embedder that a run has trained."""
-        if self.config.first_stage is not None:
-            raise UserError(
-                f"the candidates are those of {run}'s student",
-                where="--first-stage",
-                mend="leave it or --candidates-from out",
-            )
-        if not (run / "student/modules.json").exists():
-            raise UserError(
-                "has no student that could find candidates",
-                where=run,
-                mend="name the finished run of an embedder",
-            )
-        return resolve(str(run / "student"))
+        return self.finder.over(self.task.document_texts)
 
     @cached_property
     def questions(self) -> list[Question]:
@@ -213,17 +174,10 @@ class Setup(RunData):
     @cached_property
     def eval_candidates(self) -> Candidates:
         """The candidates of the judged queries."""
-        task, config = self.task, self.config
-        source = config.candidates_from
-        if source is None or is_run(source):
-            return self.eval_stage.find(task.query_texts, config.candidates)
-        return from_rankings(
-            trec.read(Path(source)),
-            [query.id for query in task.queries],
-            [document.id for document in task.documents],
-            config.candidates,
-            Path(source),
-        )
+        found = self.finder.brought(self.task)
+        if found is not None:
+            return found
+        return self.eval_stage.find(self.task.query_texts, self.config.candidates)
 
     @cached_property
     def eval_lists(self) -> Lists:
@@ -301,9 +255,7 @@ class Setup(RunData):
         names = [scorer.name for scorer in self.scorers]
         parts = [Part(name, scale) for name, scale in zip(names, told, strict=True)]
         if self.fused:
-            scale = "BM25" if self._embedder is None else "cosine"
-            name = BM25 if self._embedder is None else self._embedder.name
-            parts.append(Part(f"first stage ({name})", scale))
+            parts.append(Part(f"first stage ({self.finder.name})", self.finder.scale))
         return parts
 
     @cached_property
@@ -334,8 +286,3 @@ class Setup(RunData):
             "data": self.collection.digest,
             "eval_data": self.eval_collection.digest,
         }
-
-
-def is_run(path: str) -> bool:
-    """Whether ``path`` is the folder of a run."""
-    return (Path(path) / "run.json").exists()

@@ -1,0 +1,100 @@
+"""From what a run is told of candidates to what finds them."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from ragdistill.encoder import load_encoder
+from ragdistill.errors import UserError
+from ragdistill.metrics import trec
+from ragdistill.metrics.retrieval import Task
+from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill_reranker.config import RerankerConfig
+from ragdistill_reranker.first_stage import Candidates, FirstStage, Nearest, Words, from_rankings
+
+BM25 = "bm25"
+
+
+class Finder:
+    """Finds candidates as ``--first-stage`` and ``--candidates-from`` say."""
+
+    def __init__(self, config: RerankerConfig, base: ResolvedModel, folder: Path) -> None:
+        """``base``: what the student is made of; ``folder``: of the run."""
+        self._config, self._base, self._folder = config, base, folder
+
+    @cached_property
+    def embedder(self) -> ResolvedModel | None:
+        """The model that finds them; None for BM25.
+
+        Raises:
+            UserError: it cannot be had, or two are named.
+        """
+        config = self._config
+        if config.candidates_from is not None and is_run(config.candidates_from):
+            return self._student_of(Path(config.candidates_from))
+        if config.first_stage is not None:
+            name = config.first_stage
+            return None if name == BM25 else resolve(name, kind="embedder")
+        return self._base if (self._base.path / "modules.json").exists() else None
+
+    def _student_of(self, run: Path) -> ResolvedModel:
+        """The embedder that a run has trained."""
+        if self._config.first_stage is not None:
+            raise UserError(
+                f"the candidates are those of {run}'s student",
+                where="--first-stage",
+                mend="leave it or --candidates-from out",
+            )
+        if not (run / "student/modules.json").exists():
+            raise UserError(
+                "has no student that could find candidates",
+                where=run,
+                mend="name the finished run of an embedder",
+            )
+        return resolve(str(run / "student"))
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return BM25 if self.embedder is None else self.embedder.name
+
+    @property
+    def scale(self) -> str:
+        """What its scores are."""
+        return "BM25" if self.embedder is None else "cosine"
+
+    def over(self, documents: Sequence[str]) -> FirstStage:
+        """It, over these ``documents``."""
+        model = self.embedder
+        if model is None:
+            return Words(documents)
+        encoder = load_encoder(model.path, self._config.device)
+        kept = self._folder / "vectors"
+        return Nearest(model.name, model.weights_digest, encoder, documents, kept)
+
+    def brought(self, task: Task) -> Candidates | None:
+        """Candidates of the queries of ``task`` that somebody else found, if such were brought.
+
+        Raises:
+            UserError: they are not of these queries and documents.
+        """
+        source = self._config.candidates_from
+        if source is None or is_run(source):
+            return None
+        return from_rankings(
+            trec.read(Path(source)),
+            [query.id for query in task.queries],
+            [document.id for document in task.documents],
+            self._config.candidates,
+            Path(source),
+        )
+
+    def check(self, task: Task) -> None:
+        """Refuse candidates that cannot be had, before anything is written; a first stage's own are
+        found later."""
+        _ = self.embedder, self.brought(task)
+
+
+def is_run(path: str) -> bool:
+    """Whether ``path`` is the folder of a run."""
+    return (Path(path) / "run.json").exists()
