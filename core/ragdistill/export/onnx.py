@@ -86,9 +86,10 @@ def export_embedder(
     record = _describe(model, source_digest)
     graph = EmbedderGraph(copy.deepcopy(list(model))).cpu().float().eval()
     names = _input_names(model)
+    encoder: Any = model[0]
     with atomic_folder(folder) as temporary:
         _write_first_faithful(graph, names, record, temporary / GRAPH)
-        write_config(model[0].model.config, temporary)
+        write_config(encoder.model.config, temporary)
         write_tokenizer(model.tokenizer, temporary)
         record.write(temporary)
     return record

@@ -43,8 +43,8 @@ def list_loss(
     inputs = {"query": queries, "document": documents}
     chunks: list[Chunk] = []
     for task, features in inputs.items():
-        lengths = _read(features).sum(dim=1).tolist()
-        chunks += [(task, part) for part in token_budget_batches(lengths, chunk_tokens)]
+        sizes = _read(features).sum(dim=1).tolist()
+        chunks += [(task, part) for part in token_budget_batches(sizes, chunk_tokens)]
     lengths = {task: [0] * len(part["attention_mask"]) for task, part in inputs.items()}
 
     def embed(chunk: Chunk) -> Tensor:
