@@ -153,7 +153,7 @@ def no_projection(model: MultiVectorEncoder) -> None:
         (skipping_in_queries, "does not leave out the punctuation"),
         (no_length, "no length of queries or of documents"),
         (endless_queries, "not expanded to one length"),
-        (bias, "has a bias"),
+        (bias, "not one matrix"),
         (no_projection, "it has modules Transformer, MultiVectorMask, Normalize, not"),
     ],
 )

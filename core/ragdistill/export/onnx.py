@@ -85,7 +85,7 @@ def write_export(plan: Plan, model: Any, record: Record, folder: Path) -> None:
     plan.graph.cpu().float().eval()
     with atomic_folder(folder) as temporary:
         _write_first_faithful(plan, temporary / GRAPH)
-        network = model[0].model
+        network: Any = model[0].model
         # One with a new head may still be listed as the one without.
         write_config(network.config, temporary, architectures=[type(network).__name__])
         write_tokenizer(model.tokenizer, temporary)

@@ -37,10 +37,10 @@ def write_colbert_checkpoint(model: MultiVectorEncoder, folder: Path) -> None:
         UserError: colbert-ai cannot read texts as this model does.
     """
     metadata = _metadata(model)
-    transformer: Any = model[0]
+    transformer, dense, *_ = _modules(model)
     inner = transformer.model
     weights = {f"{inner.base_model_prefix}.{key}": one for key, one in inner.state_dict().items()}
-    weights["linear.weight"] = model[1].linear.weight
+    weights["linear.weight"] = dense.linear.weight
     whole = {key: one.detach().cpu().contiguous() for key, one in weights.items()}
     tokenizer = copy.deepcopy(model.tokenizer)
     if transformer.query_expansion is None:
@@ -59,10 +59,10 @@ def _metadata(model: MultiVectorEncoder) -> dict[str, Any]:
             f"colbert-ai cannot load this model: {reason}",
             mend="make the student with make_late_interaction, or serve it without colbert-ai",
         )
-    transformer: Any = model[0]
+    transformer, dense, *_ = _modules(model)
     expansion = transformer.query_expansion
     return {
-        "dim": int(model[1].linear.out_features),
+        "dim": int(dense.linear.out_features),
         "query_maxlen": expansion["length"] if expansion else transformer.query_length,
         "doc_maxlen": transformer.document_length,
         "query_token": "[Q]",
@@ -78,18 +78,16 @@ def _metadata(model: MultiVectorEncoder) -> dict[str, Any]:
 
 def why_not(model: MultiVectorEncoder) -> str:
     """What colbert-ai has no way to do as ``model`` does; empty where it can do all."""
-    transformer: Any = model[0]
     if (kinds := [type(module).__name__ for module in model]) != _MODULES:
         return f"it has modules {', '.join(kinds)}, not {', '.join(_MODULES)}"
+    transformer, dense, skipped, _ = _modules(model)
     if (kind := transformer.model.config.model_type) not in _MODELS:
         return f"its architecture is {kind}, not {' or '.join(_MODELS)}"
-    if model[1].linear.bias is not None or not isinstance(
-        model[1].activation_function, torch.nn.Identity
-    ):
-        return "its projection has a bias or an activation function"
+    plain = isinstance(dense.activation_function, torch.nn.Identity) and not dense.use_residual
+    if dense.linear.bias is not None or not plain:
+        return "its projection is not one matrix"
     if not _marker(model, "query") or not _marker(model, "document"):
         return "no single token marks its queries and its documents"
-    skipped = model[2]
     if (skipped.skiplist_tasks, set(skipped.skiplist_words), skipped.keep_only_token_ids) != (
         ["document"],
         set(punctuation(model.tokenizer)),
@@ -97,6 +95,11 @@ def why_not(model: MultiVectorEncoder) -> str:
     ):
         return "it does not leave out the punctuation of documents, and of nothing else"
     return _unlike_lengths(transformer)
+
+
+def _modules(model: MultiVectorEncoder) -> list[Any]:
+    """As what they are, which the library's types do not tell."""
+    return list(model)
 
 
 def _unlike_lengths(transformer: Any) -> str:
