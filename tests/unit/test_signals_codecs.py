@@ -110,3 +110,22 @@ def test_what_are_no_token_states_is_refused(
     with opened.writer() as writer, pytest.raises(UserError, match=complaint):
         writer.append(keys([1, 2]), [np.ones((2, DIMENSIONS)), states])
     assert opened.missing(keys([1, 2])) == [0, 1]
+
+
+def test_what_a_teacher_wrote_comes_back_as_it_went(tmp_path: Path) -> None:
+    wanted, said = keys(range(5)), ["Wo?", "", "zwei\nZeilen", "\u6c34\U0001f300\x00", "a" * 9000]
+    opened = space(tmp_path, kind="text", dtype="utf8", dimensions=None)
+    with opened.writer() as writer:
+        writer.append(wanted[:2], said[:2])
+        writer.append(wanted[2:], said[2:])
+        for unfit in (["a", None], ["a", 1], ["a", "\ud800"]):
+            with pytest.raises(UserError, match="the teacher returned"):
+                writer.append(keys([7, 8]), unfit)  # type: ignore[arg-type]
+    again = space(tmp_path, kind="text", dtype="utf8", dimensions=None)
+    order = [3, 0, 4, 1, 2, 3]
+    assert list(again.get([wanted[place] for place in order])) == [said[place] for place in order]
+    assert again.missing(keys([7, 8])) == [0, 1]
+    export(again, tmp_path / "said.parquet")
+    assert sorted(pq.read_table(tmp_path / "said.parquet")["text"].to_pylist()) == sorted(said)
+    with pytest.raises(UserError, match="text cannot be stored as 'float32'"):
+        space(tmp_path, kind="text")

@@ -1,4 +1,4 @@
-"""How one kind of teacher signal lies in Arrow columns. The seam for logits and text."""
+"""How one kind of teacher signal lies in Arrow columns. The seam for logits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,6 +202,53 @@ class ScoreCodec:
         return scores
 
 
+@dataclass(frozen=True)
+class TextCodec:
+    """What a teacher wrote of a text: [n], each of any length, the empty one too."""
+
+    name: str = "text"
+    record_bytes: int = 100
+
+    @classmethod
+    def of(cls, fingerprint: Fingerprint) -> "TextCodec":
+        """The codec of a fingerprint of kind ``text``.
+
+        Raises:
+            UserError: another type than utf8 is asked for.
+        """
+        if fingerprint.dtype != "utf8":
+            raise UserError(f"text cannot be stored as {fingerprint.dtype!r}", mend="use utf8")
+        return cls()
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """``text``: string."""
+        return [pa.field("text", pa.string(), nullable=False)]
+
+    def encode(self, values: Sequence[str]) -> list[pa.Array]:
+        """Arrow form of texts [n].
+
+        Raises:
+            UserError: something that is no text, or that UTF-8 cannot write.
+        """
+        if not all(isinstance(value, str) for value in values):
+            raise UserError("the teacher returned something that is no text")
+        try:
+            return [pa.array(values, type=pa.string())]
+        except UnicodeEncodeError as error:
+            raise UserError(f"the teacher returned text that cannot be written: {error}") from error
+
+    def empty(self, count: int) -> Values:
+        """An array of objects [count]."""
+        return np.empty(count, dtype=object)
+
+    def decode(self, batch: pa.RecordBatch, rows: Values) -> Values:
+        """Texts [len(rows)], objects."""
+        out = self.empty(len(rows))
+        out[:] = batch.column("text").take(pa.array(rows)).to_pylist()
+        return out
+
+
 def _dimensions(fingerprint: Fingerprint) -> int:
     """The dimensions of what is stored, if that can be stored at all."""
     if fingerprint.dtype not in ("float16", "float32"):
@@ -244,6 +291,7 @@ CODECS: Mapping[str, Callable[[Fingerprint], Codec]] = {
     "vector": VectorCodec.of,
     "windows": WindowCodec.of,
     "score": ScoreCodec.of,
+    "text": TextCodec.of,
 }
 """Kind of signal to the codec for a fingerprint of that kind."""
 

@@ -40,7 +40,7 @@ class Fingerprint:
     """
 
     kind: str
-    """What is stored: ``vector``, ``windows`` or ``score``. It chooses the codec."""
+    """What is stored: ``vector``, ``windows``, ``score`` or ``text``. It chooses the codec."""
     weights: str
     """Digest of the teacher's weights and of the configuration that changes its function."""
     tokenizer: str
@@ -51,7 +51,7 @@ class Fingerprint:
     max_length: int | None = None
     """Tokens after which a text is cut."""
     dtype: str = "float16"
-    """How the signal is kept on disk: ``float16`` or ``float32``."""
+    """How the signal is kept on disk: ``float16`` or ``float32``, and ``utf8`` of text."""
     dimensions: int | None = None
     """Components of each vector."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict, hash=False)

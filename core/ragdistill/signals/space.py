@@ -180,7 +180,9 @@ class Space:
         """Check every shard again, byte for byte; nothing is changed."""
         return verify_shards(self._place, self._path, self.schema)
 
-    def _batch(self, keys: Sequence[bytes], values: Values | Sequence[Values]) -> pa.RecordBatch:
+    def _batch(
+        self, keys: Sequence[bytes], values: Values | Sequence[Values] | Sequence[str]
+    ) -> pa.RecordBatch:
         """Keys and their signals in the form they are stored in.
 
         Raises:
@@ -259,9 +261,11 @@ class Writer:
         finally:
             self._space._closed(self)
 
-    def append(self, keys: Sequence[bytes], values: Values | Sequence[Values]) -> None:
+    def append(
+        self, keys: Sequence[bytes], values: Values | Sequence[Values] | Sequence[str]
+    ) -> None:
         """Store the signals of n texts; for vectors ``values`` is [n, dimensions], for windows n
-        arrays [runs, dimensions].
+        arrays [runs, dimensions], for text n strings.
 
         Raises:
             UserError: NaN, infinity or another shape; the disk is full; the store is read-only.
