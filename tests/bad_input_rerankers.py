@@ -128,6 +128,11 @@ RERANKERS = [
     case("rerank-nan-rank", ranked(*_GOOD[:-1], "q3 d2 nan"), f"{RERANK} --candidates-from others.trec",
          "others.trec:12: the score 'nan' ranks nothing"),
     case("rerank-nothing-to-ask", of_one_word, RERANK, "data: holds nothing that could be put as a question"),
+    case("rerank-generated", scored, f"{RERANK} --questions generated", "--questions: the teacher 'scorer' writes "
+         "none"),
+    case("rerank-generated-endpoint", scored, f"{RERANK} --teacher rerank:tiny --teacher-url http://127.0.0.1:9/v1"
+         " --questions generated", "--questions: the teacher 'rerank:tiny' writes none"),
+    case("rerank-questions", scored, f"{RERANK} --questions generatd", "'generatd'", "pieces"),
     case("rerank-ranked-twice", ranked(*_GOOD[:-1], "q3 d1 1"), f"{RERANK} --candidates-from others.trec",
          "others.trec: ranks a document twice for the query 'q3'"),
     case("rerank-url", scored, f"{RERANK} --teacher-url http://host/v1", "--teacher-url: the teacher 'scorer' is not",

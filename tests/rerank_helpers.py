@@ -1,13 +1,40 @@
-"""A real HTTP server on this machine that scores pairs, and fails when told to."""
+"""What tests of rerankers share: data, and a real HTTP server on this machine that scores pairs, and fails
+when told to."""
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+from click.testing import Result
+
 from endpoint_helpers import Served, listening
+from tiny_models import save_searched, texts
+
+
+def piecemeal(folder: Path) -> Path:
+    """Data whose documents say the same three times over: there is something to ask, and something left
+    that answers."""
+    wanted = texts(40)
+    save_searched(folder, documents=40, queries=10)
+    turned = [" ".join(reversed(text.split())) for text in wanted]
+    rows = [
+        {"_id": str(number), "text": f"{text}. {other}. {text} {other}."}
+        for number, (text, other) in enumerate(zip(wanted, turned, strict=True))
+    ]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def report_of(result: Result) -> dict[str, Any]:
+    """The report that ``--json`` prints."""
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout)
+    return report
 
 
 def drawn(query: str, document: str, *, seed: int = 0) -> float:

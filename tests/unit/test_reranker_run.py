@@ -1,8 +1,6 @@
 """Whole runs of the reranker with tiny models: every kind of teacher and student."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from ragdistill.cli import main
 from ragdistill.metrics import trec
 from ragdistill.metrics.ranking import per_query
-from rerank_helpers import reranking
-from tiny_models import save_searched, save_tiny, texts
+from rerank_helpers import piecemeal, report_of, reranking
+from tiny_models import save_tiny
 from tiny_scorers import save_cross_encoder, save_language_model
 
 QUICK = ("--candidates", "6", "--ways", "4", "--train-items", "20", "--epochs", "3", "--lr", "1e-3")
@@ -21,16 +19,7 @@ QUICK = ("--candidates", "6", "--ways", "4", "--train-items", "20", "--epochs", 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Documents that say the same three times over: there is something to ask, and something left
-    that answers."""
-    folder, wanted = save_searched(tmp_path / "data", documents=40, queries=10), texts(40)
-    turned = [" ".join(reversed(text.split())) for text in wanted]
-    rows = [
-        {"_id": str(number), "text": f"{text}. {other}. {text} {other}."}
-        for number, (text, other) in enumerate(zip(wanted, turned, strict=True))
-    ]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
+    return piecemeal(tmp_path / "data")
 
 
 def run(tmp_path: Path, data: Path, *more: str, out: str = "run") -> Result:
@@ -39,12 +28,6 @@ def run(tmp_path: Path, data: Path, *more: str, out: str = "run") -> Result:
     if not (tmp_path / "base").exists():
         save_tiny(tmp_path / "base")
     return CliRunner().invoke(main, [*words, *more])
-
-
-def report_of(result: Result) -> dict[str, Any]:
-    assert result.exit_code == 0, result.output
-    report: dict[str, Any] = json.loads(result.stdout)
-    return report
 
 
 @pytest.mark.parametrize(

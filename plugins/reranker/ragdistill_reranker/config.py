@@ -108,6 +108,12 @@ class RerankerConfig(EndpointConfig):
         metavar="N",
         shown_default="400 of a language model, else 2000",
     )
+    questions: Literal["pieces", "generated"] = option(
+        "What is asked of documents beside the queries of a train split: pieces of them, or what a "
+        "language model that teaches writes for them.",
+        affects="collect",
+        default="pieces",
+    )
     max_length: Annotated[int, Gt(0)] | None = option(
         "Cut pairs after N tokens (cross-encoder teachers).",
         affects="collect",

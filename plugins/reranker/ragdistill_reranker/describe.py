@@ -95,9 +95,18 @@ def describe_data(setup: Setup, findings: Findings) -> dict[str, Any]:
             "name": setup.collection.name,
             "digest": setup.collection.digest,
             "pieces": sum(question.rest is not None for question in setup.questions),
+            **_generated(setup),
             **findings.as_json(),
         },
     }
+
+
+def _generated(setup: Setup) -> dict[str, int]:
+    """How many questions were written that train, and how many that do not."""
+    if setup.asking is None:
+        return {}
+    kept = sum(question.generated for question in setup.questions)
+    return {"generated": kept, "dropped": setup.asking.met - kept}
 
 
 def _megabytes(size: int) -> float:

@@ -54,7 +54,8 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         _ = self._recipe, setup.scorers, setup.base
         if self.config.teacher_weights is not None and not setup.served:
             _ = setup.blend
-        _ = setup.task, setup.questions
+        # Questions that the teacher is to write are asked for when signals are collected.
+        _ = setup.task, setup.writer or setup.questions
         _ = self._new_student()
         setup.finder.check(setup.task)
         setup.meet_teachers()

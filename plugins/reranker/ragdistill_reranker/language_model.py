@@ -77,17 +77,8 @@ class LanguageModel(LocalScorer):
 
     @cached_property
     def _template(self) -> _Template:
-        """The request as token ids, as a chat where the model has a template for that."""
-        text = _ASKED[self.reading]
-        if self.tokenizer.chat_template:
-            text = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-            )
-        else:
-            opening = self.tokenizer.bos_token_id
-            begins = opening is not None and self.tokenizer("")["input_ids"][:1] == [opening]
-            text = (self.tokenizer.bos_token if begins else "") + text + "\n"
-        head, rest = text.split(_DOCUMENT)
+        """The request as token ids."""
+        head, rest = as_request(self.tokenizer, _ASKED[self.reading]).split(_DOCUMENT)
         middle, _, tail = rest.partition(_QUERY)
         return _Template(*(self._ids(part) for part in (head, middle, tail)))
 
@@ -196,6 +187,18 @@ class LanguageModel(LocalScorer):
         ends = np.cumsum([len(places) for places in wanted])[:-1]
         parts = np.split(losses.cpu().numpy(), ends)
         return np.array([-part.mean() for part in parts], dtype=np.float32)
+
+
+def as_request(tokenizer: Any, text: str) -> str:
+    """``text`` as what a model is asked: as a chat where it has a template for that."""
+    if tokenizer.chat_template:
+        said: str = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        return said
+    opening = tokenizer.bos_token_id
+    begins = opening is not None and tokenizer("")["input_ids"][:1] == [opening]
+    return f"{tokenizer.bos_token if begins else ''}{text}\n"
 
 
 def usual_precision(device: str) -> Precision:

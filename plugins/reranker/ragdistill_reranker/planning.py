@@ -1,5 +1,6 @@
 """What a run would do and cost, told before anything is done."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ragdistill.distiller import Plan
@@ -10,9 +11,9 @@ from ragdistill_reranker.training import Recipe
 
 def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
     """Pairs still to be scored, and what a sample of them takes on this machine."""
-    steps: list[str] = []
-    items = tokens = stored = 0
-    seconds: float | None = 0.0
+    steps, first, setup = _writing(setup)
+    tokens, seconds = first.tokens, first.seconds
+    items = stored = 0
     usd: float | None = 0.0
     for scorer, space in zip(setup.scorers, setup.spaces, strict=True):
         windows = list(scoring.unscored(scorer, setup.pairs, space))
@@ -43,3 +44,16 @@ def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
         seconds=seconds,
         usd=usd,
     )
+
+
+def _writing(setup: Setup) -> tuple[list[str], scoring.Forecast, Setup]:
+    """What writing questions would take, and what to plan with in place of them: nobody knows them
+    yet, and of pieces there are about as many."""
+    if setup.writer is None:
+        return [], scoring.Forecast(0, 0.0), setup
+    other = Setup(replace(setup.config, questions="pieces"), setup.folder)
+    asked = [question for question in other.questions if question.rest is not None]
+    documents = [other.collection.documents[question.relevant[0]].content for question in asked]
+    left = len(setup.writer.missing(documents))
+    step = f"have {setup.writer.teacher.name} write about {left:,} questions"
+    return [step], setup.writer.forecast(documents), other

@@ -1,11 +1,12 @@
-"""What a reranker is taught with: queries of a train split, and where there are few, pieces of documents.
+"""What a reranker is taught with: queries of a train split, and where there are few, pieces of documents,
+or questions that a teacher writes for them (:mod:`ragdistill_reranker.generated`).
 
 A piece is put as a query to its document *without* that piece (the inverse cloze task, Lee et al.,
 arXiv:1906.00300): else it would be found by being the same, which no real query is.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragdistill.data.collection import Collection, Document
@@ -29,16 +30,28 @@ class Question:
     """Places of documents that answer it, of which one is known at least."""
     rest: str | None = None
     """What is left of the (one) relevant document, if it is a piece of that."""
+    generated: bool = False
+    """Whether a teacher has written it."""
+
+
+Ask = Callable[[Iterable[int], int], Iterator[Question]]
+"""Questions of the documents in these places, made as they are taken; about so many will be."""
 
 
 def questions(
-    collection: Collection, *, limit: int | None, seed: int, avoid: Iterable[str]
+    collection: Collection,
+    *,
+    limit: int,
+    seed: int,
+    avoid: Iterable[str],
+    ask: Ask | None = None,
 ) -> list[Question]:
-    """At most ``limit`` questions: judged ones of the ``train`` split first, then pieces of documents,
+    """At most ``limit`` questions: judged ones of the ``train`` split first, then those of documents,
     one of each.
 
     Args:
         avoid: texts that must not be learnt from, compared without case and white space.
+        ask: what is asked of documents; None for a piece of each.
     """
     banned = {folded(text) for text in avoid}
     found: dict[str, Question] = {}
@@ -48,12 +61,13 @@ def questions(
     order = sorted(
         range(len(collection.documents)), key=lambda n: rank(seed, collection.documents[n].id)
     )
-    for place in order:
-        if limit is not None and len(found) >= limit:
+    made = ask(order, limit - len(found)) if ask else _cut_out(collection, order, seed)
+    while len(found) < limit:
+        wanted = next(made, None)
+        if wanted is None:
             break
-        piece = cut_out(collection.documents[place], seed)
-        if piece and folded(piece[0]) not in banned:
-            found.setdefault(folded(piece[0]), Question(piece[0], (place,), piece[1]))
+        if folded(wanted.text) not in banned:
+            found.setdefault(folded(wanted.text), wanted)
     return list(found.values())
 
 
@@ -70,17 +84,28 @@ def _judged(collection: Collection) -> Iterator[Question]:
             yield Question(query.text, tuple(relevant))
 
 
+def _cut_out(collection: Collection, places: Iterable[int], seed: int) -> Iterator[Question]:
+    for place in places:
+        piece = cut_out(collection.documents[place], seed)
+        if piece:
+            yield Question(piece[0], (place,), piece[1])
+
+
 def cut_out(document: Document, seed: int) -> tuple[str, str] | None:
     """A piece of ``document`` (its title, or one of its sentences) and what is left of it; None where
     it has none to spare. Drawn with ``seed`` and the document's id."""
-    least, most = _QUERY_WORDS
-    pieces = _pieces(document)
     fitting = [
         (piece, rest)
-        for piece, rest in pieces
-        if least <= _words(piece) <= most and _words(rest) >= _LEFT_WORDS
+        for piece, rest in _pieces(document)
+        if asks(piece) and _words(rest) >= _LEFT_WORDS
     ]
     return random.Random(f"{seed} {document.id}").choice(fitting) if fitting else None
+
+
+def asks(text: str) -> bool:
+    """Whether ``text`` is as long as queries are."""
+    least, most = _QUERY_WORDS
+    return least <= _words(text) <= most
 
 
 def _words(text: str) -> int:

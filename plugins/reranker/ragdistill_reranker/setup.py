@@ -12,6 +12,7 @@ from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.models.several import named, parse_weights
 from ragdistill.run_data import RunData
 from ragdistill.signals import default_address
+from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_reranker import blending, scales, scoring, teachers
 from ragdistill_reranker.blending import Blend, Part
@@ -26,6 +27,7 @@ from ragdistill_reranker.first_stage import (
     FirstStage,
     Scores,
 )
+from ragdistill_reranker.generated import Generated, QuestionWriter, fingerprint
 from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.lists import Lists, make_lists
 from ragdistill_reranker.questions import Question, questions
@@ -134,14 +136,46 @@ class Setup(RunData):
         return self.finder.over(self.task.document_texts)
 
     @cached_property
+    def writer(self) -> QuestionWriter | None:
+        """The teacher that writes questions, if one is to.
+
+        Raises:
+            UserError: none writes text on this machine.
+        """
+        if self.config.questions != "generated":
+            return None
+        able = [scorer for scorer in self.scorers if isinstance(scorer, LanguageModel)]
+        if self.served or not able:
+            raise UserError(
+                f"the teacher {self.config.teacher!r} writes none: only language models that run here do",
+                where="--questions",
+                mend="leave it out",
+            )
+        return QuestionWriter(able[0], self._space(able[0], fingerprint(able[0])))
+
+    @property
+    def _wanted(self) -> int:
+        """How many lists are learnt from, at most."""
+        language = any(isinstance(scorer, LanguageModel) for scorer in self.scorers)
+        return self.config.train_items or _LISTS[language]
+
+    @cached_property
+    def asking(self) -> Generated | None:
+        """What asks of documents; None where pieces of them are."""
+        if self.writer is None:
+            return None
+        documents, depth = self.collection.documents, self.config.candidates
+        return Generated(self.writer, documents, self.stage, depth)
+
+    @cached_property
     def questions(self) -> list[Question]:
         """What is learnt from: no evaluation query is among it."""
-        language = any(isinstance(scorer, LanguageModel) for scorer in self.scorers)
         found = questions(
             self.collection,
-            limit=self.config.train_items or _LISTS[language],
+            limit=self._wanted,
             seed=self.config.seed,
             avoid=self.judged,
+            ask=self.asking,
         )
         if len(found) < 2:
             raise UserError(
@@ -196,15 +230,12 @@ class Setup(RunData):
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
         """Where the scores of each teacher are stored."""
+        return tuple(self._space(scorer, scorer.fingerprint()) for scorer in self.scorers)
+
+    def _space(self, scorer: Scorer, kept: Fingerprint) -> Space:
         store = SignalStore(self.config.store or default_address())
-        return tuple(
-            store.space(
-                scorer.fingerprint(),
-                teacher=scorer.known_as,
-                accept_change=self.config.accept_teacher_change,
-            )
-            for scorer in self.scorers
-        )
+        change = self.config.accept_teacher_change
+        return store.space(kept, teacher=scorer.known_as, accept_change=change)
 
     @property
     def pairs(self) -> list[Pair]:

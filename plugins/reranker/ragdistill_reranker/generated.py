@@ -1,0 +1,171 @@
+"""Questions that a language model writes for documents, kept if the first stage finds the document.
+
+A document is put to the teacher with the request for a question that it answers (Nogueira and Lin, "From
+doc2query to docTTTTTquery", 2019), and the likeliest words are taken. What does not lead back to its
+document is left out (round-trip consistency, Alberti et al., arXiv:1906.05416). Replies are teacher
+signal and kept in the store, so that none is written twice.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+
+import torch
+from transformers import GenerationConfig
+
+from ragdistill.data.collection import Document
+from ragdistill.progress import track
+from ragdistill.signals.fingerprint import Fingerprint, text_key
+from ragdistill.signals.store import Space
+from ragdistill_reranker.first_stage import FirstStage
+from ragdistill_reranker.language_model import DOCUMENT_TOKENS, LanguageModel, as_request
+from ragdistill_reranker.questions import Question, asks
+from ragdistill_reranker.scoring import Forecast, forecast
+
+NEW_TOKENS = 32
+"""Tokens after which a reply is cut."""
+BATCH = 16
+"""Documents that are read at once; what was replied is stored after each batch."""
+_DOCUMENT = "\x00document\x00"
+_ASKED = f"Passage: {_DOCUMENT}\n\nWrite a short question that this passage answers."
+_WRAPPING = " \t\"'“”«»*`"
+
+
+def fingerprint(teacher: LanguageModel) -> Fingerprint:
+    """What identifies the questions of ``teacher``."""
+    return Fingerprint(
+        kind="text",
+        weights=teacher.digest,
+        tokenizer=teacher.model.tokenizer_digest,
+        prompt=_ASKED,
+        dtype="utf8",
+        parameters={
+            "chat": bool(teacher.tokenizer.chat_template),
+            "document_tokens": DOCUMENT_TOKENS,
+            "new_tokens": NEW_TOKENS,
+            "precision": teacher.precision,
+        },
+    )
+
+
+class QuestionWriter:
+    """A teacher that writes questions."""
+
+    def __init__(self, teacher: LanguageModel, space: Space) -> None:
+        """``space``: of :func:`fingerprint`."""
+        self.teacher, self._space = teacher, space
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """Those of ``texts`` that no reply is stored of, each once."""
+        return [texts[place] for place in self._space.missing([text_key(text) for text in texts])]
+
+    def replies(self, texts: Sequence[str]) -> list[str]:
+        """The reply to each document, written now or before."""
+        asked = self.missing(texts)
+        if asked:
+            with self._space.writer() as writer:
+                for start in range(0, len(asked), BATCH):
+                    part = asked[start : start + BATCH]
+                    writer.append([text_key(text) for text in part], self._written(part))
+        return list(self._space.get([text_key(text) for text in texts]))
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What stands before and behind a document, as token ids."""
+        before, behind = as_request(self.teacher.tokenizer, _ASKED).split(_DOCUMENT)
+        return self._ids(before), self._ids(behind)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.teacher.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _prompt(self, text: str) -> list[int]:
+        before, behind = self._around
+        return [*before, *self._ids(text)[:DOCUMENT_TOKENS], *behind]
+
+    @torch.inference_mode()
+    def _written(self, texts: Sequence[str]) -> list[str]:
+        """Greedily, ``[b]`` documents at once: padded on the left, each reply is that of its document
+        alone."""
+        network, tokenizer = self.teacher.network, self.teacher.tokenizer
+        prompts = [self._prompt(text) for text in texts]
+        wide = max(map(len, prompts))
+        ends = network.generation_config.eos_token_id
+        options = GenerationConfig(
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            eos_token_id=ends if ends is not None else tokenizer.eos_token_id,
+            pad_token_id=0,
+        )
+        padded = [[0] * (wide - len(row)) + row for row in prompts]
+        seen = [[0] * (wide - len(row)) + [1] * len(row) for row in prompts]
+        found = network.generate(
+            input_ids=torch.tensor(padded, device=network.device),
+            attention_mask=torch.tensor(seen, device=network.device),
+            generation_config=options,
+        )
+        said: list[str] = tokenizer.batch_decode(found[:, wide:], skip_special_tokens=True)
+        return said
+
+    def forecast(self, texts: Sequence[str]) -> Forecast:
+        """What writing of those of ``texts`` would take that are not stored, by one batch of them."""
+        asked = self.missing(texts)
+        probe = asked[:: max(1, len(asked) // BATCH)][:BATCH]
+        told = forecast([probe] if probe else [], self._tokens, self._written)
+        share = len(asked) / max(1, len(probe))
+        return Forecast(self._tokens(asked), (told.seconds or 0.0) * share)
+
+    def _tokens(self, texts: Sequence[str]) -> int:
+        return sum(len(self._prompt(text)) + NEW_TOKENS for text in texts)
+
+
+def cleaned(reply: str) -> str | None:
+    """The question in ``reply``: what its first line says, without a label, up to the question mark;
+    None where there is none."""
+    line = next((line.strip(_WRAPPING) for line in reply.splitlines() if line.strip(_WRAPPING)), "")
+    label, colon, rest = line.partition(":")
+    if colon and label.strip(_WRAPPING).casefold() in ("question", "q"):
+        line = rest
+    asked, mark, _ = line.partition("?")
+    question = f"{asked.strip(_WRAPPING)}?"
+    return question if mark and asks(question) else None
+
+
+class Generated:
+    """Asks of documents what a teacher writes for them; see :data:`ragdistill_reranker.questions.Ask`."""
+
+    def __init__(
+        self,
+        writer: QuestionWriter,
+        documents: Sequence[Document],
+        stage: FirstStage,
+        depth: int,
+    ) -> None:
+        """``depth``: among how many candidates of ``stage`` the document must be."""
+        self._writer, self._documents = writer, documents
+        self._stage, self._depth = stage, depth
+        self.met = 0
+        """Documents that have had their turn."""
+
+    def __call__(self, places: Iterable[int], wanted: int) -> Iterator[Question]:
+        """Questions of the documents in ``places``, written as they are taken."""
+        turns, made = iter(places), 0
+        with track("questions", wanted) as advance:
+            # As many as are wanted; in place of those that are left out, others.
+            while part := list(islice(turns, max(BATCH, wanted - made))):
+                for place, text in zip(part, self._asked(part), strict=True):
+                    self.met += 1
+                    if text is not None:
+                        made += 1
+                        advance(1, 0)
+                        yield Question(text, (place,), generated=True)
+
+    def _asked(self, places: Sequence[int]) -> list[str | None]:
+        """The question of each document; None where that does not lead back to it."""
+        replies = self._writer.replies([self._documents[place].content for place in places])
+        asked = [cleaned(reply) for reply in replies]
+        found = self._stage.find([text or "" for text in asked], self._depth).places
+        return [
+            text if place in row.tolist() else None
+            for place, text, row in zip(places, asked, found, strict=True)
+        ]
