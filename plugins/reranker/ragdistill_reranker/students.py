@@ -14,8 +14,7 @@ from transformers import set_seed
 
 from ragdistill.encoder import encoder_of, load_encoder, pick_device
 from ragdistill.errors import loading
-from ragdistill.training.preparing import layers_of, transformer_of
-from ragdistill.training.pruning import choose_layers, keep_layers
+from ragdistill.training.preparing import keep_some
 from ragdistill_reranker.config import Kind, RerankerConfig
 from ragdistill_reranker.cross_encoder import PairReader
 from ragdistill_reranker.first_stage import Scores
@@ -211,11 +210,6 @@ def make(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
     """
     set_seed(config.seed)
     student = _made(config, base, texts)
-    if config.student_layers is not None:
-        total = len(layers_of(student.model))
-        keep_layers(
-            transformer_of(student.model).auto_model, choose_layers(config.student_layers, total)
-        )
     # In half precision the small steps of training would be lost.
     student.model.float()
     return student
@@ -225,14 +219,23 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
     device = pick_device(config.device)
     if config.student == "colbert":
         return LateInteraction(
-            make_late_interaction(base, config.token_dims or TOKEN_DIMS, texts, device)
+            make_late_interaction(
+                base,
+                config.token_dims or TOKEN_DIMS,
+                texts,
+                device,
+                layers=config.student_layers,
+            )
         )
     if config.student == "bi-encoder":
-        return BiEncoder(load_encoder(base, device).model)
+        encoder = load_encoder(base, device)
+        keep_some(encoder.model, config.student_layers)
+        return BiEncoder(encoder.model)
     with loading(base, "cross-encoder"):
         model = CrossEncoder(
             str(base), num_labels=1, device=device, local_files_only=True, trust_remote_code=False
         )
+    keep_some(model, config.student_layers)
     return JointReader(model)
 
 
