@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from sentence_transformers.base.model import BaseModel
-from torch import Tensor
-from transformers import set_seed
+from torch import Tensor, nn
+from transformers import AutoConfig, set_seed
 
 from ragdistill.encoder import encoder_of, load_encoder, pick_device
 from ragdistill.errors import loading
@@ -231,12 +231,28 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
         encoder = load_encoder(base, device)
         keep_some(encoder.model, config.student_layers)
         return BiEncoder(encoder.model)
-    with loading(base, "cross-encoder"):
-        model = CrossEncoder(
-            str(base), num_labels=1, device=device, local_files_only=True, trust_remote_code=False
-        )
+    model = _one_logit(base, device)
     keep_some(model, config.student_layers)
     return JointReader(model)
+
+
+def _one_logit(base: Path, device: str) -> CrossEncoder:
+    """``base`` with one logit on a pair: of two, their difference, which is what such a model is scored
+    by (:mod:`ragdistill_reranker.cross_encoder`); what has no head gets one that knows nothing."""
+    asked: dict[str, Any] = {"device": device, "local_files_only": True, "trust_remote_code": False}
+    with loading(base, "cross-encoder"):
+        config = AutoConfig.from_pretrained(str(base), local_files_only=True)
+        sorts = str((config.architectures or [""])[0]).endswith("ForSequenceClassification")
+        if not (sorts and config.num_labels == 2):
+            return CrossEncoder(str(base), num_labels=1, **asked)
+        model = CrossEncoder(str(base), activation_fn=nn.Sigmoid(), **asked)
+        network: Any = model.model
+        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        head = [module for module in linear if module.out_features == 2][-1]
+        for name, value in list(head.named_parameters()):
+            setattr(head, name, nn.Parameter((value[1:] - value[:1]).detach().clone()))
+        head.out_features = network.num_labels = network.config.num_labels = 1
+    return model
 
 
 def size(folder: Path) -> int:
