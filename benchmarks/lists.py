@@ -22,7 +22,7 @@ from benchmarks.common import pydocs_documents
 from ragdistill.losses import listwise_kl
 from ragdistill.models.resolve import resolve
 from ragdistill.training.preparing import without_dropout
-from ragdistill_reranker.late_interaction import make_late_interaction
+from ragdistill_reranker.late_interaction import make_late_interaction, token_features
 from ragdistill_reranker.list_loss import list_loss
 from ragdistill_reranker.students import LateInteraction
 
@@ -36,7 +36,7 @@ queries = [text[:60] for text in documents[:2]]
 teacher = torch.randn(2, ways, generator=torch.Generator().manual_seed(0))
 
 def features(texts, task):
-    return dict(model.preprocess(texts, task=task))
+    return token_features(model, texts, task)
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 if way == "ours":

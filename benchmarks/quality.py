@@ -107,10 +107,11 @@ def write(collection: Collection, folder: Path) -> None:
     with (folder / "queries.jsonl").open("w") as stream:
         for q in collection.queries:
             stream.write(json.dumps({"_id": q.id, "text": q.text}) + "\n")
-    with (folder / "qrels/test.tsv").open("w") as stream:
-        stream.write("query-id\tcorpus-id\tscore\n")
-        for query, row in collection.qrels["test"].items():
-            stream.writelines(f"{query}\t{d}\t{g}\n" for d, g in row.items())
+    for split, judged in collection.qrels.items():
+        with (folder / f"qrels/{split}.tsv").open("w") as stream:
+            stream.write("query-id\tcorpus-id\tscore\n")
+            for query, row in judged.items():
+                stream.writelines(f"{query}\t{d}\t{g}\n" for d, g in row.items())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import sentence_transformers
 
 from ragdistill.errors import UserError
 from ragdistill.models.resolve import resolve
+from ragdistill_reranker import students
+from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.cross_encoder import CrossEncoder
 from tiny_models import texts
 from tiny_scorers import save_cross_encoder
@@ -49,3 +51,16 @@ def test_long_pairs_are_cut_and_the_cut_is_part_of_what_is_stored(tmp_path: Path
     assert (whole.max_length, cut.max_length) == (64, 12)
     assert whole.fingerprint().id != cut.fingerprint().id
     assert not np.allclose(scored(whole), scored(cut))
+
+
+def test_a_student_of_two_logits_begins_with_their_difference(tmp_path: Path) -> None:
+    folder = save_cross_encoder(tmp_path / "two", labels=2)
+    config = RerankerConfig(teacher=str(folder), student="cross-encoder", device="cpu")
+    student = students.make(config, folder, [])
+    assert isinstance(student, students.JointReader)
+    expected = scored(CrossEncoder(resolve(str(folder)), "cpu"))
+    np.testing.assert_allclose(student.score_pairs(PAIRS), expected, atol=1e-5)
+    student.save(tmp_path / "student")
+    again = students.JointReader.load(tmp_path / "student", "cpu")
+    np.testing.assert_allclose(again.score_pairs(PAIRS), expected, atol=1e-5)
+    assert again.model.num_labels == 1

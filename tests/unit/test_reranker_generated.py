@@ -13,6 +13,7 @@ from ragdistill.models.resolve import resolve
 from ragdistill.signals.store import SignalStore
 from ragdistill_reranker.generated import BATCH, QuestionWriter, cleaned, fingerprint
 from ragdistill_reranker.language_model import LanguageModel
+from ragdistill_reranker.questions import Question
 from rerank_helpers import piecemeal, report_of
 from tiny_models import save_tiny, texts
 from tiny_scorers import save_language_model
@@ -79,6 +80,10 @@ def test_what_was_replied_is_never_asked_again(
 )
 def test_of_a_reply_the_question_is_taken(reply: str, question: str | None) -> None:
     assert cleaned(reply) == question
+
+
+def test_nobody_has_judged_what_a_teacher_wrote() -> None:
+    assert not Question("Where does it flow?", (0,), generated=True).judged
 
 
 def test_a_run_learns_from_what_leads_back_to_its_document(

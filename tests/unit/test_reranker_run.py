@@ -10,6 +10,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from ragdistill.cli import main
 from ragdistill.metrics import trec
 from ragdistill.metrics.ranking import per_query
+from ragdistill_reranker.token_index import CODINGS
 from rerank_helpers import piecemeal, report_of, reranking
 from tiny_models import save_tiny
 from tiny_scorers import save_cross_encoder, save_language_model
@@ -65,6 +66,16 @@ def test_each_student_learns_of_a_cross_encoder(
     assert report["speed"]["student"]["p50_ms"] > 0
     assert report["data"]["train"]["lists"] == 20
     cls(str(tmp_path / "run/student"), device="cpu")
+    exports = {"onnx", "onnx-int8"} | ({"tokens", "colbert-ai"} if kind == "colbert" else set())
+    assert set(report["exports"]) == exports
+    assert report["exports"]["onnx"]["passed"]
+    assert set(report["speed"]) == {"teacher", "student", "onnx", "onnx-int8"}
+    codings = [row["vectors"] for row in report["storage"]]
+    assert codings == (list(CODINGS) if kind == "colbert" else [])
+    whole = [row for row in report["storage"] if row["vectors"] == "float32"]
+    assert all(row["ndcg_difference"] == pytest.approx(0, abs=1e-9) for row in whole)
+    page = (tmp_path / "run/report.html").read_text()
+    assert "of the first stage" in page or "to the first stage" in page
 
 
 def test_a_language_model_is_fused_with_the_first_stage(tmp_path: Path, data: Path) -> None:

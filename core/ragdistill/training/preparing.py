@@ -5,7 +5,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import nn
 
 from ragdistill.errors import UserError
-from ragdistill.training.pruning import layer_list
+from ragdistill.training.pruning import choose_layers, keep_layers, layer_list
 
 
 def transformer_of(model: nn.Module) -> Transformer:
@@ -28,6 +28,17 @@ def transformer_of(model: nn.Module) -> Transformer:
 def layers_of(model: nn.Module) -> nn.ModuleList:
     """The transformer layers of a sentence-transformers model."""
     return layer_list(transformer_of(model).auto_model)
+
+
+def keep_some(model: nn.Module, layers: str | None) -> None:
+    """Leave ``model`` with the layers that ``layers`` names, in place; None for all.
+
+    Raises:
+        UserError: layers out of range, or an architecture whose layers cannot be left out.
+    """
+    if layers is not None:
+        transformer = transformer_of(model).auto_model
+        keep_layers(transformer, choose_layers(layers, len(layer_list(transformer))))
 
 
 def without_dropout(model: nn.Module) -> None:

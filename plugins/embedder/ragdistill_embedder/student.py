@@ -10,8 +10,7 @@ from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 from torch import Tensor, nn
 
 from ragdistill.encoder import Encoder, Prompts, is_static, is_table
-from ragdistill.training.preparing import layers_of, transformer_of
-from ragdistill.training.pruning import choose_layers, keep_layers
+from ragdistill.training.preparing import keep_some, transformer_of
 
 
 def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> SentenceTransformer:
@@ -21,9 +20,7 @@ def make_student(base: Encoder, layers: str | None, prompts: Prompts) -> Sentenc
         UserError: layers out of range, or an architecture whose layers cannot be left out.
     """
     student = base.model
-    if layers is not None:
-        transformer = transformer_of(student).auto_model
-        keep_layers(transformer, choose_layers(layers, len(layers_of(student))))
+    keep_some(student, layers)
     student.prompts = {"query": prompts.query, "document": prompts.passage}
     for module in student.modules():
         if isinstance(module, Pooling):

@@ -17,6 +17,7 @@ from ragdistill.metrics.mixing import fit_factors
 from ragdistill_reranker.first_stage import Scores
 
 Present = NDArray[np.bool_]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +49,65 @@ class Blend:
         ]
 
 
-def fit(parts: Sequence[Part], scores: Sequence[Scores], there: Present, known: Present) -> Blend:
-    """The blend under which known positives are likeliest in their lists.
+JUDGED = 50
+"""Judged questions from which on they say how much each part should count. Pieces of documents do not: they
+share words with their document as no query does, which flatters whatever looks at words."""
+
+
+def calibrated(
+    parts: Sequence[Part],
+    scores: Sequence[Scores],
+    near: Present,
+    reached: Present,
+    judged: Present,
+) -> Blend:
+    """The blend of calibrated scores. With :data:`JUDGED` judged questions and more, the factors are those
+    under which their right documents are likeliest; with fewer each part counts alike, by how far it spreads
+    the candidates of a list, and only the scale of the sum is fitted.
 
     Args:
         scores: of each part ``[q, n]``, the positive first.
-        there: ``[q, n]``, false where a list has no document.
-        known: ``[q]``, whether the positive is known to be one.
+        near: ``[q, n]``, the documents that the first stage finds: what is reranked is among them.
+        reached: ``[q]``, whether the known positive is one of them: the others are never reranked,
+            and a first stage would seem to be always wrong by them.
+        judged: ``[q]``, whether the question is a judged query.
 
     Raises:
-        UserError: no positive is known, or no part puts them above the others.
+        UserError: no part puts judged documents above the others.
     """
-    if not known.any():
-        raise UserError(
-            "no training question has a document that is known to answer it, so scores cannot be "
-            "calibrated",
-            where="--data",
-            mend="bring judged queries (qrels/train.tsv), or documents of two sentences and more",
-        )
-    lists, found = there[known], np.stack([score[known] for score in scores]).astype(np.float64)
+    stacked = np.stack(scores).astype(np.float64)
+    if (reached & judged).sum() >= JUDGED:
+        factors = _fitted(stacked, near, reached & judged)
+        if not factors.any():
+            raise UserError(
+                f"{parts[0].name} does not put documents that answer training queries above others",
+                where="--teacher",
+                mend="choose another teacher, or look at what it is asked (--reading)",
+            )
+        return Blend(tuple(parts), tuple(float(factor) for factor in factors))
+    spreads = np.array([_spread(score, near) for score in stacked])
+    summed = np.tensordot(1 / spreads / len(parts), stacked, axes=1)
+    scale = float(_fitted(summed[None], near, reached)[0]) if reached.any() else 0.0
+    # A teacher that has no better idea than the first stage still has an order.
+    factors = (scale or 1 / _spread(summed, near)) / spreads / len(parts)
+    return Blend(tuple(parts), tuple(float(factor) for factor in factors))
+
+
+def _fitted(stacked: Values, near: Present, chosen: Present) -> Values:
+    """The factors of ``stacked`` scores ``[k, q, n]`` under which the first documents of the ``chosen``
+    lists are likeliest."""
+    lists, found = near[chosen], stacked[:, chosen]
     least = np.where(lists, found, np.inf).min(axis=2, keepdims=True)
     relevant = np.zeros_like(lists)
     relevant[:, 0] = True
     # Where a list has no document, the worst one stands there again: as good as nothing.
-    factors = fit_factors(np.where(lists, found, least), relevant)
-    if not factors.any():
-        raise UserError(
-            f"{parts[0].name} does not put documents that answer training questions above others",
-            where="--teacher",
-            mend="choose another teacher, or look at what it is asked (--reading)",
-        )
-    return Blend(tuple(parts), tuple(float(factor) for factor in factors))
+    return fit_factors(np.where(lists, found, least), relevant)
+
+
+def _spread(scores: Values, near: Present) -> float:
+    """How far scores ``[q, n]`` of a list's documents are spread, the mean over lists."""
+    rows = [row[mark].std() for row, mark in zip(scores, near, strict=True) if mark.sum() > 1]
+    return float(np.mean(rows)) if rows and np.mean(rows) > 0 else 1.0
 
 
 def given(parts: Sequence[Part], weights: Sequence[float]) -> Blend:

@@ -1,6 +1,7 @@
 """The student as it is served: ONNX in fp32 and int8, held against the student itself; of a
 late-interaction student also the vectors of its documents' tokens in codes, and a checkpoint for colbert-ai."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,7 @@ from ragdistill.metrics import trec
 from ragdistill.metrics.retrieval import HEADLINE, Task, write_rankings
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
-from ragdistill_reranker import evaluation
-from ragdistill_reranker.colbert_checkpoint import write_colbert_checkpoint
+from ragdistill_reranker import colbert_checkpoint, evaluation
 from ragdistill_reranker.config import Kind
 from ragdistill_reranker.first_stage import Candidates, Scores
 from ragdistill_reranker.lists import Lists
@@ -35,6 +35,8 @@ from ragdistill_reranker.token_index import (
     why_not,
     write_token_index,
 )
+
+log = logging.getLogger(__name__)
 
 TOKENS, CHECKPOINT = "tokens", "colbert-ai"
 """Folders under ``export/`` of a late-interaction student."""
@@ -88,7 +90,7 @@ def outputs(kind: Kind) -> tuple[str, ...]:
     graphs = ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
     if kind != "colbert":
         return graphs
-    return (*graphs, f"export/{TOKENS}/codes.npy", f"export/{CHECKPOINT}/model.safetensors")
+    return (*graphs, f"export/{TOKENS}/codes.npy")
 
 
 @dataclass(frozen=True)
@@ -181,17 +183,20 @@ class Bench:
         write_token_index(target, ids, vectors, coding, encoder_digest=digest)
         index = TokenIndex.read(target)
         self._ranked(TOKENS, self._by_index(student, index))
-        checkpoint = self.folder / "export" / CHECKPOINT
-        write_colbert_checkpoint(student.model, checkpoint)
-        return {
+        entries: dict[str, Any] = {
             TOKENS: {
                 "recipe": coding,
                 "size_mb": round(folder_bytes(target) / 1e6, 3),
                 "bytes_per_document": index.bytes_per_document,
                 "quality": self._quality(TOKENS),
-            },
-            CHECKPOINT: {"size_mb": round(folder_bytes(checkpoint) / 1e6, 3)},
+            }
         }
+        if reason := colbert_checkpoint.why_not(student.model):
+            log.warning("no checkpoint for colbert-ai: %s", reason)
+            return entries
+        checkpoint = self.folder / "export" / CHECKPOINT
+        colbert_checkpoint.write_colbert_checkpoint(student.model, checkpoint)
+        return entries | {CHECKPOINT: {"size_mb": round(folder_bytes(checkpoint) / 1e6, 3)}}
 
     def _by_index(self, student: LateInteraction, index: TokenIndex) -> Scores:
         """Scores ``[q, n]`` of the candidates by their codes."""

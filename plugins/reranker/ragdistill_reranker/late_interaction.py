@@ -26,6 +26,7 @@ from transformers import AddedToken
 
 from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
+from ragdistill.training.preparing import keep_some
 
 MARKERS = {"query": "[unused0]", "document": "[unused1]"}
 """The tokens that stand for ``[Q]`` and ``[D]``: BERT has them in its vocabulary, for such uses."""
@@ -38,6 +39,7 @@ def make_late_interaction(
     texts: Sequence[str],
     device: str,
     *,
+    layers: str | None = None,
     query_length: int = 32,
     document_length: int = 300,
     expanded: bool = False,
@@ -46,6 +48,7 @@ def make_late_interaction(
 
     Args:
         texts: what its tokens are measured on; some hundreds do.
+        layers: which of its layers are kept, as ``--student-layers`` has it; None for all.
         query_length: tokens after which a query is cut, marks of its ends included.
         document_length: those of a document; no more than the embedder itself reads.
         expanded: whether queries are filled up to ``query_length`` with mask tokens, whose vectors
@@ -55,6 +58,7 @@ def make_late_interaction(
         UserError: it has fewer dimensions.
     """
     encoder = load_encoder(base, device)
+    keep_some(encoder.model, layers)
     transformer: Any = encoder.model[0]
     hidden = int(transformer.get_embedding_dimension())
     if not 0 < dimensions <= hidden:

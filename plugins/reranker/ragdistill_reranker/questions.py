@@ -33,6 +33,11 @@ class Question:
     generated: bool = False
     """Whether a teacher has written it."""
 
+    @property
+    def judged(self) -> bool:
+        """Whether somebody has put it as a query, and judged what answers it."""
+        return self.rest is None and not self.generated
+
 
 Ask = Callable[[Iterable[int], int], Iterator[Question]]
 """Questions of the documents in these places, made as they are taken; about so many will be."""
@@ -41,7 +46,7 @@ Ask = Callable[[Iterable[int], int], Iterator[Question]]
 def questions(
     collection: Collection,
     *,
-    limit: int,
+    limit: int | None,
     seed: int,
     avoid: Iterable[str],
     ask: Ask | None = None,
@@ -61,8 +66,9 @@ def questions(
     order = sorted(
         range(len(collection.documents)), key=lambda n: rank(seed, collection.documents[n].id)
     )
-    made = ask(order, limit - len(found)) if ask else _cut_out(collection, order, seed)
-    while len(found) < limit:
+    wished = len(order) if limit is None else limit - len(found)
+    made = ask(order, wished) if ask else _cut_out(collection, order, seed)
+    while limit is None or len(found) < limit:
         wanted = next(made, None)
         if wanted is None:
             break

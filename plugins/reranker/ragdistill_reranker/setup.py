@@ -186,12 +186,18 @@ class Setup(RunData):
         return found
 
     @cached_property
+    def train_candidates(self) -> Candidates:
+        """What the first stage finds for the questions that are learnt from."""
+        queries = [question.text for question in self.questions]
+        return self.stage.find(queries, self.config.candidates)
+
+    @cached_property
     def train_lists(self) -> Lists:
         """The lists that are learnt from, the positive first."""
         asked, documents = self.questions, self.collection.documents
         queries = [question.text for question in asked]
         places = make_lists(
-            self.stage.find(queries, self.config.candidates),
+            self.train_candidates,
             [question.relevant for question in asked],
             documents=len(documents),
             ways=min(self.config.ways, len(documents)),
@@ -296,9 +302,13 @@ class Setup(RunData):
         weights = parse_weights(self.config.teacher_weights, len(parts))
         if weights is not None:
             return blending.given(parts, weights)
-        lists = self.train_lists
-        known = np.array([bool(question.relevant) for question in self.questions])
-        return blending.fit(parts, self.parts(lists), lists.there, known)
+        lists, asked = self.train_lists, self.questions
+        by_stage = self.stage.scores(lists.queries, lists.texts)
+        found = self.train_candidates
+        least = np.where(found.places == NONE, np.inf, found.scores).min(axis=1, keepdims=True)
+        near = lists.there & (by_stage >= least)
+        judged = np.array([question.judged for question in asked])
+        return blending.calibrated(parts, self.parts(lists), near, near[:, 0], judged)
 
     def target(self, lists: Lists) -> Scores:
         """The teacher's score ``[q, n]``; 0 where there is no document."""

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from sentence_transformers.base.model import BaseModel
-from torch import Tensor
-from transformers import set_seed
+from torch import Tensor, nn
+from transformers import AutoConfig, set_seed
 
 from ragdistill.encoder import encoder_of, load_encoder, pick_device
 from ragdistill.errors import loading
-from ragdistill.training.preparing import layers_of, transformer_of
-from ragdistill.training.pruning import choose_layers, keep_layers
+from ragdistill.training.preparing import keep_some
 from ragdistill_reranker.config import Kind, RerankerConfig
 from ragdistill_reranker.cross_encoder import PairReader
 from ragdistill_reranker.first_stage import Scores
@@ -211,11 +210,6 @@ def make(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
     """
     set_seed(config.seed)
     student = _made(config, base, texts)
-    if config.student_layers is not None:
-        total = len(layers_of(student.model))
-        keep_layers(
-            transformer_of(student.model).auto_model, choose_layers(config.student_layers, total)
-        )
     # In half precision the small steps of training would be lost.
     student.model.float()
     return student
@@ -225,15 +219,40 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
     device = pick_device(config.device)
     if config.student == "colbert":
         return LateInteraction(
-            make_late_interaction(base, config.token_dims or TOKEN_DIMS, texts, device)
+            make_late_interaction(
+                base,
+                config.token_dims or TOKEN_DIMS,
+                texts,
+                device,
+                layers=config.student_layers,
+            )
         )
     if config.student == "bi-encoder":
-        return BiEncoder(load_encoder(base, device).model)
-    with loading(base, "cross-encoder"):
-        model = CrossEncoder(
-            str(base), num_labels=1, device=device, local_files_only=True, trust_remote_code=False
-        )
+        encoder = load_encoder(base, device)
+        keep_some(encoder.model, config.student_layers)
+        return BiEncoder(encoder.model)
+    model = _one_logit(base, device)
+    keep_some(model, config.student_layers)
     return JointReader(model)
+
+
+def _one_logit(base: Path, device: str) -> CrossEncoder:
+    """``base`` with one logit on a pair: of two, their difference, which is what such a model is scored
+    by (:mod:`ragdistill_reranker.cross_encoder`); what has no head gets one that knows nothing."""
+    asked: dict[str, Any] = {"device": device, "local_files_only": True, "trust_remote_code": False}
+    with loading(base, "cross-encoder"):
+        config = AutoConfig.from_pretrained(str(base), local_files_only=True)
+        sorts = str((config.architectures or [""])[0]).endswith("ForSequenceClassification")
+        if not (sorts and config.num_labels == 2):
+            return CrossEncoder(str(base), num_labels=1, **asked)
+        model = CrossEncoder(str(base), activation_fn=nn.Sigmoid(), **asked)
+        network: Any = model.model
+        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        head = [module for module in linear if module.out_features == 2][-1]
+        for name, value in list(head.named_parameters()):
+            setattr(head, name, nn.Parameter((value[1:] - value[:1]).detach().clone()))
+        head.out_features = network.num_labels = network.config.num_labels = 1
+    return model
 
 
 def size(folder: Path) -> int:
