@@ -90,14 +90,14 @@ class QuestionWriter:
         network, tokenizer = self.teacher.network, self.teacher.tokenizer
         prompts = [self._prompt(text) for text in texts]
         wide = max(map(len, prompts))
-        ends = network.generation_config.eos_token_id
-        options = GenerationConfig(
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            eos_token_id=ends if ends is not None else tokenizer.eos_token_id,
-            pad_token_id=0,
+        ends, pad = network.generation_config.eos_token_id, tokenizer.pad_token_id
+        ends = tokenizer.eos_token_id if ends is None else ends
+        if pad is None:  # where a reply has ended, too, so it must not be read as a word
+            pad = (ends[0] if isinstance(ends, list) else ends) or 0
+        options = GenerationConfig(  # type: ignore[no-untyped-call,unused-ignore]
+            max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=ends, pad_token_id=pad
         )
-        padded = [[0] * (wide - len(row)) + row for row in prompts]
+        padded = [[pad] * (wide - len(row)) + row for row in prompts]
         seen = [[0] * (wide - len(row)) + [1] * len(row) for row in prompts]
         found = network.generate(
             input_ids=torch.tensor(padded, device=network.device),
