@@ -51,7 +51,7 @@ class RerankerConfig(EndpointConfig):
         affects="train",
         default=None,
         metavar="N",
-        shown_default="128",
+        shown_default="as many as its model has",
     )
     reading: Literal["likelihood", "yes-no"] | None = option(
         "How a language model scores: by the likelihood of the query given the document, or by the "

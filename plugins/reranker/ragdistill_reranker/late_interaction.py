@@ -35,7 +35,7 @@ _AT_ONCE = 64
 
 def make_late_interaction(
     base: Path,
-    dimensions: int,
+    dimensions: int | None,
     texts: Sequence[str],
     device: str,
     *,
@@ -47,6 +47,8 @@ def make_late_interaction(
     """The embedder in ``base`` as one that keeps ``dimensions`` of each token.
 
     Args:
+        dimensions: None for as many as it has: fewer rank worse before training, and codes make indexes
+            smaller for less (benchmarks/LOG.md).
         texts: what its tokens are measured on; some hundreds do.
         layers: which of its layers are kept, as ``--student-layers`` has it; None for all.
         query_length: tokens after which a query is cut, marks of its ends included.
@@ -61,6 +63,7 @@ def make_late_interaction(
     keep_some(encoder.model, layers)
     transformer: Any = encoder.model[0]
     hidden = int(transformer.get_embedding_dimension())
+    dimensions = hidden if dimensions is None else dimensions
     if not 0 < dimensions <= hidden:
         raise UserError(
             f"{dimensions} dimensions are not among the {hidden} that {base.name} has a token",

@@ -23,8 +23,6 @@ from ragdistill_reranker.list_loss import Compare, Features, by_pairs, by_tokens
 from ragdistill_reranker.scoring import Pair
 from ragdistill_reranker.systems import PairSystem, System, TokenSystem, VectorSystem
 
-TOKEN_DIMS = 128
-"""Dimensions of a token's vector unless that is said: those of ColBERT (arXiv:2004.12832)."""
 _BATCH = 32
 
 
@@ -221,7 +219,7 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
         return LateInteraction(
             make_late_interaction(
                 base,
-                config.token_dims or TOKEN_DIMS,
+                config.token_dims,
                 texts,
                 device,
                 layers=config.student_layers,
