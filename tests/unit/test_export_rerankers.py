@@ -230,7 +230,7 @@ def test_the_folder_of_a_late_interaction_model_is_laid_out_for_optimum(base, tm
     model = late(base, skiplist_words=["sea"])
     record = export_multi_vector(model, tmp_path / "onnx", source_digest="ab")
     assert outputs(tmp_path / "onnx") == ["last_hidden_state", "token_embeddings"]
-    assert (record.dimensions, record.similarity, record.queries) == (8, "maxsim", Side(64))
+    assert (record.dimensions, record.similarity, record.queries) == (8, "maxsim", Side(32))
     assert record.documents.dropped == (model.tokenizer.convert_tokens_to_ids("sea"),)
     assert read_any_record(tmp_path / "onnx") == record
     features = model.tokenizer(TEXTS[:2], padding=True, return_tensors="pt")
