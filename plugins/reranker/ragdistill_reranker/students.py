@@ -242,8 +242,9 @@ def _one_logit(base: Path, device: str) -> CrossEncoder:
         config = AutoConfig.from_pretrained(str(base), local_files_only=True)
         sorts = str((config.architectures or [""])[0]).endswith("ForSequenceClassification")
         if not (sorts and config.num_labels == 2):
-            return CrossEncoder(str(base), num_labels=1, **asked)
-        model = CrossEncoder(str(base), activation_fn=nn.Sigmoid(), **asked)
+            fresh: CrossEncoder = CrossEncoder(str(base), num_labels=1, **asked)
+            return fresh
+        model: CrossEncoder = CrossEncoder(str(base), activation_fn=nn.Sigmoid(), **asked)
         network: Any = model.model
         linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
         head = [module for module in linear if module.out_features == 2][-1]
