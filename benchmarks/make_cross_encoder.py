@@ -5,8 +5,12 @@ questions of xquad in a few minutes.
   question belongs to the piece of its passage that has the answer, and to none if several have it.
 - Articles are drawn apart: the questions of three in four may be learnt from, the others only measure. All
   pieces are in the corpus, as they would be in an index.
-- Each question is listed with its piece and others from MiniLM's first 20; the loss is the softmax's cross
-  entropy over a list (``ListNetLoss`` with one relevant document: InfoNCE with hard negatives).
+- First lesson: words in a row are listed with the short window that they are copied from, and windows of
+  other documents. An embedder has never seen two texts at once; to find the one in the other it learns in
+  30 steps, and questions are learnt fast from there.
+- Second lesson: a question is listed with its piece, two of MiniLM's first 20 and one that is drawn.
+- The loss is the softmax's cross entropy over a list (``ListNetLoss``, of one relevant document: InfoNCE).
+  There is no dropout, and words' embeddings stay as they are.
 """
 
 import argparse

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentence_transformers
+import torch
 
 from ragdistill.errors import UserError
 from ragdistill.models.resolve import resolve
 from ragdistill_reranker import students
 from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.cross_encoder import CrossEncoder
+from ragdistill_reranker.lists import Lists, examine
+from ragdistill_reranker.training import Lesson, first_scale
 from tiny_models import texts
 from tiny_scorers import save_cross_encoder
 
@@ -64,3 +67,19 @@ def test_a_student_of_two_logits_begins_with_their_difference(tmp_path: Path) ->
     again = students.JointReader.load(tmp_path / "student", "cpu")
     np.testing.assert_allclose(again.score_pairs(PAIRS), expected, atol=1e-5)
     assert again.model.num_labels == 1
+
+
+def test_a_cross_encoder_spreads_its_scores_itself(tmp_path: Path) -> None:
+    folder = save_cross_encoder(tmp_path / "one")
+    config = RerankerConfig(teacher=str(folder), student="cross-encoder", device="cpu")
+    student = students.make(config, folder, [])
+    queries, rows = [query for query, _ in PAIRS[:6]], [[d for _, d in PAIRS[:4]]] * 6
+    lists = Lists(queries, rows, np.ones((6, 4), dtype=bool))
+    # A teacher that has nothing to do with it, and a thousand times its spread.
+    target = np.random.default_rng(0).normal(-5, 1000, (6, 4)).astype(np.float32)
+    scale = first_scale(
+        student, Lesson(lists, target, examine(target, lists.there, np.ones(6, bool)))
+    )
+    assert scale.log_factor.item() == 0
+    met = scale(torch.from_numpy(student.score(lists))).detach().mean()
+    assert met.item() == pytest.approx(float(target.mean()), rel=1e-4)

@@ -31,6 +31,8 @@ class Student(System):
 
     kind: ClassVar[Kind]
     library: ClassVar[str] = "sentence-transformers"
+    spreads: ClassVar[bool] = False
+    """Whether it learns by itself how far its scores are apart."""
 
     def __init__(self, model: Any) -> None:
         self.model: BaseModel = model
@@ -154,6 +156,7 @@ class JointReader(Student, PairSystem):
     """Query and document read together, by fewer layers."""
 
     kind = "cross-encoder"
+    spreads = True
     model: CrossEncoder
 
     @classmethod

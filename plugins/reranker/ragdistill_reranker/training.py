@@ -43,8 +43,9 @@ class Recipe(Pace):
 
 
 class Scale(nn.Module):
-    """The student's scores on the teacher's scale: MaxSim and cosines are on scales of their own.
-    Ranking needs none, so it is left behind when training ends."""
+    """The student's scores on the teacher's scale: MaxSim and cosines are on scales of their own, and
+    a head's bias is far from that of the teacher. Ranking needs none, so it is left behind when training
+    ends."""
 
     def __init__(self, factor: float, offset: float) -> None:
         super().__init__()
@@ -159,7 +160,8 @@ def fit(student: Student, lesson: Lesson, recipe: Recipe, folder: Path) -> dict[
 
 def first_scale(student: Student, lesson: Lesson) -> Scale:
     """By least squares, over lists, each less its mean; where the student knows nothing yet, the one
-    that spreads its scores as the teacher's."""
+    that spreads its scores as the teacher's. A cross-encoder's factor is 1: its head spreads its scores
+    itself, and what was fitted to a head that knows nothing would only multiply its gradients."""
     rows = lesson.chosen()[:_PROBED]
     part = Lists(
         [lesson.lists.queries[row] for row in rows],
@@ -171,7 +173,7 @@ def first_scale(student: Student, lesson: Lesson) -> Scale:
     spread = max(float(centred[0] @ centred[0]), 1e-12)
     slope = float(centred[0] @ centred[1]) / spread
     fallback = (float(centred[1] @ centred[1]) / spread) ** 0.5
-    factor = slope if slope > 0.05 * fallback else fallback
+    factor = 1.0 if student.spreads else slope if slope > 0.05 * fallback else fallback
     offset = float(theirs[there].mean() - factor * mine[there].mean())
     return Scale(max(factor, 1e-6), offset).to(student.model.device)
 
