@@ -69,5 +69,5 @@ def test_planted_documents_are_found_and_hinge_is_better_without(objective: Obje
     assert row.ci95 is not None
     if objective == "hinge":
         assert row.ci95[1] < 0.98
-    else:  # it takes the teacher's word that they are as good
-        assert row.ci95[0] >= 1
+    else:  # it takes the teacher's word that they are as good, and is not filtered
+        assert row.ci95 == (1, 1)

@@ -131,7 +131,7 @@ def score_loss(scores: Tensor, label: Tensor, recipe: Recipe) -> Tensor:
 
     chosen: dict[Objective, Callable[[], Tensor]] = {
         "listwise": divergence,
-        "margin-mse": lambda: losses.margin_mse(scores, teacher, negatives),
+        "margin-mse": lambda: losses.margin_mse(scores, teacher, there[:, 1:]),
         "hinge": lambda: losses.margin_hinge(scores, teacher, recipe.margin, negatives),
         "ranknet": lambda: losses.ranknet(scores, teacher, there),
         "mse": distance,
