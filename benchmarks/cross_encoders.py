@@ -1,5 +1,5 @@
-"""Claim: two or three layers of a cross-encoder keep 0.98 of its nDCG@10 at twice its speed, and as int8
-at three times.
+"""Asked of two or three layers of a cross-encoder: 0.98 of its nDCG@10 at twice its speed, and as int8 at
+three times. benchmarks/LOG.md says how much of that has been seen.
 
 The teacher is made by ``benchmarks/make_cross_encoder.py`` on the questions of three in four articles of
 xquad (``RAGDISTILL_TEST_DATA``), and measured on the others, reranking MiniLM's first 20. Distillation

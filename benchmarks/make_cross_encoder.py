@@ -7,7 +7,7 @@ questions of xquad in a few minutes.
   pieces are in the corpus, as they would be in an index.
 - First lesson: words in a row are listed with the short window that they are copied from, and windows of
   other documents. An embedder has never seen two texts at once; to find the one in the other it learns in
-  30 steps, and questions are learnt fast from there.
+  30 steps.
 - Second lesson: a question is listed with its piece, two of MiniLM's first 20 and one that is drawn.
 - The loss is the softmax's cross entropy over a list (``ListNetLoss``, of one relevant document: InfoNCE).
   There is no dropout, and words' embeddings stay as they are.
