@@ -167,29 +167,9 @@ def run(
     Raises:
         Diverged: no held-out loss is a number.
     """
-    count = processes.count()
-    # Of both sets the schedules name places in the whole.
-    rows = Dataset.from_dict({COLUMN: [*range(course.items), BLANK]})
     with track("student", len(course.train)) as advance, writing_to(folder.parent, pace.trackers):
-        trainer = ScheduledTrainer(
-            schedules=(
-                dealing.dealt(course.train, count, course.items),
-                dealing.repeated(course.check, count),
-            ),
-            partly=pace.lora is not None,
-            maps=maps,
-            model=model,
-            args=_arguments(pace, len(course.train), folder, model.device.type),
-            train_dataset=rows,
-            eval_dataset=rows.select(range(course.items)),
-            data_collator=collator,
-            loss=loss,
-            callbacks=[
-                MarkComplete(),
-                Bar(advance, course.tokens),
-                EarlyStoppingCallback(PATIENCE),
-            ],
-        )
+        trainer = _trainer(model, loss, course, collator, pace, folder, maps)
+        trainer.add_callback(Bar(advance, course.tokens))
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout
         start = _start(folder)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
@@ -198,6 +178,36 @@ def run(
     if processes.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
     return summary
+
+
+def _trainer(
+    model: BaseModel,
+    loss: nn.Module,
+    course: Course,
+    collator: Any,
+    pace: Pace,
+    folder: Path,
+    maps: Mapping[str, nn.Module],
+) -> ScheduledTrainer:
+    """The trainer of :func:`run`."""
+    count = processes.count()
+    # Of both sets the schedules name places in the whole.
+    rows = Dataset.from_dict({COLUMN: [*range(course.items), BLANK]})
+    return ScheduledTrainer(
+        schedules=(
+            dealing.dealt(course.train, count, course.items),
+            dealing.repeated(course.check, count),
+        ),
+        partly=pace.lora is not None,
+        maps=maps,
+        model=model,
+        args=_arguments(pace, len(course.train), folder, model.device.type),
+        train_dataset=rows,
+        eval_dataset=rows.select(range(course.items)),
+        data_collator=collator,
+        loss=loss,
+        callbacks=[MarkComplete(), EarlyStoppingCallback(PATIENCE)],
+    )
 
 
 def _summary(course: Course, state: TrainerState) -> dict[str, Any]:

@@ -62,14 +62,7 @@ def make_late_interaction(
     encoder = load_encoder(base, device)
     keep_some(encoder.model, layers)
     transformer: Any = encoder.model[0]
-    hidden = int(transformer.get_embedding_dimension())
-    dimensions = hidden if dimensions is None else dimensions
-    if not 0 < dimensions <= hidden:
-        raise UserError(
-            f"{dimensions} dimensions are not among the {hidden} that {base.name} has a token",
-            where="--token-dims",
-            mend=f"give up to {hidden}",
-        )
+    dimensions = _checked(dimensions, int(transformer.get_embedding_dimension()), base)
     axes = principal_axes(_states(encoder.model, texts), dimensions)
     prompts = _marked(encoder.model)
     transformer.document_length = min(document_length, encoder.max_length)
@@ -84,6 +77,18 @@ def make_late_interaction(
         Normalize(module_input_name="token_embeddings"),
     ]
     return MultiVectorEncoder(modules=modules, prompts=prompts, device=str(encoder.model.device))
+
+
+def _checked(dimensions: int | None, hidden: int, base: Path) -> int:
+    """So many of the ``hidden`` dimensions of a token; None for all."""
+    wanted = hidden if dimensions is None else dimensions
+    if not 0 < wanted <= hidden:
+        raise UserError(
+            f"{wanted} dimensions are not among the {hidden} that {base.name} has a token",
+            where="--token-dims",
+            mend=f"give up to {hidden}",
+        )
+    return wanted
 
 
 def punctuation(tokenizer: Any) -> list[str]:
