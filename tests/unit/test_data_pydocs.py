@@ -72,12 +72,15 @@ def test_known_item_query_is_missing_from_every_document(
     collection: Collection, texts: dict[str, str]
 ) -> None:
     everything = "\n".join(texts.values())
-    queries = collection.judged("test")
+    trained, tested = collection.judged("train"), collection.judged("test")
+    queries = [*trained, *tested]
     assert len(queries) > 1500
+    assert 0.3 < len(trained) / len(queries) < 0.37
+    assert not collection.qrels["train"].keys() & collection.qrels["test"].keys()
     assert len({_plain(query.text) for query in queries}) == len(queries)
     for query in queries:
         assert len(query.text.split()) >= pydocs_corpus.MIN_QUERY_WORDS
-        (target,) = collection.qrels["test"][query.id]
+        (target,) = (collection.qrels["train"] | collection.qrels["test"])[query.id]
         assert target in texts
         assert _plain(query.text) not in everything
 
