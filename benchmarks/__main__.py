@@ -14,6 +14,9 @@ CLAIMS = (
     "gradcache",
     "students",
     "dimensions",
+    "lists",
+    "rerankers",
+    "cross_encoders",
 )
 
 for claim in CLAIMS:

@@ -8,19 +8,14 @@ ratios of one run, of a hundred candidates from their texts.
 """
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from click.testing import CliRunner
-
-from benchmarks.common import data_folder, seconds
+from benchmarks.common import data_folder
 from benchmarks.make_cross_encoder import Recipe, make, pieces
 from benchmarks.quality import write
-from ragdistill.cli import main as command
+from benchmarks.rerankers import measure
 
 
 def main() -> None:
@@ -43,41 +38,8 @@ def main() -> None:
         words += ["--store", asked.store or f"{scratch}/store", *others]
         for layers in asked.layers:
             out = f"{scratch}/layers-{layers}"
-            print(measure([*words, "--student-layers", layers, "--out", out]), flush=True)
-
-
-def measure(words: Sequence[str]) -> str:
-    """One run, in words."""
-    command_line = ["reranker", "--student", "cross-encoder", "--json", *words]
-    found = []
-    minutes = seconds(lambda: found.append(CliRunner().invoke(command, command_line))) / 60
-    assert found[0].exit_code == 0, found[0].output
-    report = json.loads(found[0].stdout)
-    row, data = report["quality"]["nDCG@10"], report["data"]
-    parts = [
-        f"{report['student']['name']}: {data['documents']} documents, {data['queries']} queries",
-        f"nDCG@10 {row['first_stage']:.4f}, teacher {row['teacher']:.4f}",
-        *(told(report, name) for name in ("student", *report.get("exports", ()))),
-        f"{minutes:.0f} minutes in all",
-    ]
-    return "; ".join(parts)
-
-
-def told(report: Mapping[str, Any], name: str) -> str:
-    """What one system keeps, and how fast it is."""
-    export = report.get("exports", {}).get(name)
-    row = (report["quality"] if export is None else export["quality"])["nDCG@10"]
-    share, (low, high) = row["lift"]["share"], row["ci95"]
-    words = f"{name} kept {row['retention']:.4f} ({low:.3f} to {high:.3f})"
-    words += "" if share is None else f", {share:.2f} of the lift"
-    if export is not None:
-        words += f", {export['recipe']}, {'passed' if export['passed'] else 'failed'}"
-        words += "".join(
-            f", not {each['recipe']}: {each['reasons']}" for each in export["attempts"]
-        )
-    if rates := report.get("speed"):
-        words += f", {rates[name]['per_second'] / rates['teacher']['per_second']:.2f} times"
-    return words
+            student = ["--student", "cross-encoder", "--student-layers", layers]
+            print(measure([*words, *student, "--out", out]), flush=True)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ def taught(asked: Sequence[Asked], noise: float) -> tuple[Lesson, str]:
         f"left out: {planted.sum()} of {planted.size} planted documents, {others.sum()} of "
         f"{others.size} others"
     )
-    return Lesson(lists, scores, findings), told
+    places = np.arange(there.size).reshape(there.shape)
+    return Lesson(lists, scores, findings, places, places[:, :1].tolist()), told
 
 
 @dataclass(frozen=True)

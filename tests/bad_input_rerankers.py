@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from bad_input_scenes import DOCUMENTS, Scene, Set, as_is, both, written
 from bad_input_table import case
-from tiny_models import texts
+from tiny_models import save_static, texts
 from tiny_scorers import save_cross_encoder, save_language_model
 
 RERANK = (
@@ -69,6 +69,20 @@ def of_one_word(scene: Scene) -> None:
     scene.write("data/corpus.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
+def one_document(scene: Scene) -> None:
+    """Nothing to rank."""
+    scored(scene)
+    row = {"_id": "d0", "text": f"{texts(1)[0]}. {texts(2)[1]}. And more of it."}
+    scene.write("data/corpus.jsonl", json.dumps(row) + "\n")
+    (scene.folder / "data/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\n")
+
+
+def table(scene: Scene) -> None:
+    """A student of token vectors alone."""
+    scored(scene)
+    save_static(scene.folder / "table")
+
+
 def begun(scene: Scene) -> None:
     """A run of an embedder that has no student yet."""
     scored(scene)
@@ -100,7 +114,13 @@ RERANKERS = [
     case("rerank-student", scored, f"{RERANK} --student colber", "'colber'", "bi-encoder"),
     case("rerank-student-model", scored, f"{RERANK} --student-model MiniML", "did you mean 'MiniLM'"),
     case("rerank-dims-many", scored, f"{RERANK} --token-dims 999", "--token-dims: 999 dimensions", "up to 32"),
+    case("rerank-query-length-bi", scored, f"{RERANK} --student bi-encoder".replace("--token-dims 16", "--query-length 9"),
+         "--query-length: a bi-encoder has no vectors of tokens"),
+    case("rerank-one-document", one_document, RERANK, "data: holds one document, and there is nothing to rank"),
+    case("rerank-static", table, RERANK.replace("--token-dims 16", "--student bi-encoder --first-stage bm25")
+         .replace("student-model teacher", "student-model table"), "table: is a table of token vectors"),
     case("rerank-dims-bi", scored, f"{RERANK} --student bi-encoder", "--token-dims: a bi-encoder has no vec"),
+    case("rerank-in-batch-joint", scored, RERANK.replace("--token-dims 16", "--student cross-encoder --in-batch 1"), "--in-batch: a cross-encoder would have to"),
     case("rerank-layers", scored, f"{RERANK} --student-layers 9", "--student-layers: cannot keep 9 layers"),
     case("rerank-itself", scored, RERANK.replace("--token-dims 16", "--student cross-encoder")
          .replace("--student-model teacher", ""), "--student-layers: the student would be the teacher itself"),

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import (
+    Normalize,
+    Pooling,
+    StaticEmbedding,
+    Transformer,
+)
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -91,6 +96,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         model_max_length=64,
         **{f"{name}_token": token for name, token in zip(named, _SPECIAL, strict=True)},
     )
+
+
+def save_static(folder: Path) -> Path:
+    """A table of token vectors."""
+    tokens = StaticEmbedding(make_tokenizer().backend_tokenizer, embedding_dim=32)
+    SentenceTransformer(modules=[tokens], device="cpu").save(str(folder), create_model_card=False)
+    return folder
 
 
 def save_tiny(

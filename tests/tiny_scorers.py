@@ -29,6 +29,22 @@ def save_language_model(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def save_in_its_words(folder: Path) -> Path:
+    """A language model that sentence-transformers reads by a template and words of its own."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.cross_encoder.modules import LogitScore
+
+    save_language_model(folder / "plain")
+    transformer = Transformer(str(folder / "plain"), transformer_task="text-generation")
+    transformer.tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }} {{ message['content'] }} {% endfor %}answer"
+    words = [transformer.tokenizer.convert_tokens_to_ids(word) for word in ("the", "of")]
+    CrossEncoder(modules=[transformer, LogitScore(*words)], device="cpu").save(
+        str(folder / "whole")
+    )
+    return folder / "whole"
+
+
 def save_cross_encoder(folder: Path, *, seed: int = 0, labels: int = 1) -> Path:
     """Two layers of 32 dimensions, and a head."""
     tokenizer = make_tokenizer()

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ragdistill.losses import listwise_kl, margin_hinge, margin_mse, ranknet, score_mse
+from ragdistill.losses import (
+    in_batch_nce,
+    listwise_kl,
+    margin_hinge,
+    margin_mse,
+    ranknet,
+    score_mse,
+)
 
 Loss = Callable[..., Tensor]
 LOSSES = [listwise_kl, margin_hinge, margin_mse, ranknet, score_mse]
@@ -42,6 +49,27 @@ def test_score_mse_by_hand() -> None:
     student, teacher = torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, 4.0]])
     assert float(score_mse(student, teacher)) == pytest.approx(2.5)
     assert float(score_mse(student, teacher, usable)) == pytest.approx(4)
+
+
+def test_in_batch_negatives_by_hand() -> None:
+    scores, others = drawn(3, 3, 2).requires_grad_(), torch.ones(3, 3, 2, dtype=torch.bool)
+    others[range(3), range(3)] = False  # its own list
+    others[0, 1, 1] = False  # the same document again
+    wanted = []
+    for query in range(3):
+        mine = scores[query, query, 0]
+        against = [scores[query][others[query]], mine[None]]
+        wanted.append(torch.cat(against).exp().sum().log() - mine)
+    found = in_batch_nce(scores, others)
+    torch.testing.assert_close(found, torch.stack(wanted).mean())
+    found.backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None
+    assert bool((scores.grad[range(3), range(3), 0] < 0).all())
+    assert bool((scores.grad[others] > 0).all())
+    assert float(scores.grad[0, 1, 1]) == float(scores.grad[1, 1, 1]) == 0
+    assert float(in_batch_nce(scores.detach()[:1, :1], others[:1, :1])) == 0
+    with pytest.raises(ValueError, match=r"\[b, b, n\]"):
+        in_batch_nce(scores[:2], others[:2])
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -1,5 +1,6 @@
 """Cross-encoders as teachers give each pair the score that it has alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,16 @@ import torch
 
 from ragdistill.errors import UserError
 from ragdistill.models.resolve import resolve
-from ragdistill_reranker import students
+from ragdistill_reranker import students, teachers
 from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.cross_encoder import CrossEncoder
+from ragdistill_reranker.finding import is_embedder
+from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.lists import Lists, examine
+from ragdistill_reranker.own_words import InItsWords
 from ragdistill_reranker.training import Lesson, first_scale
-from tiny_models import texts
-from tiny_scorers import save_cross_encoder
+from tiny_models import save_tiny, texts
+from tiny_scorers import save_cross_encoder, save_in_its_words
 
 PAIRS = [(texts(30)[n % 4], " ".join(texts(30)[n : n + 1 + n % 3])) for n in range(24)]
 
@@ -77,9 +81,44 @@ def test_a_cross_encoder_spreads_its_scores_itself(tmp_path: Path) -> None:
     lists = Lists(queries, rows, np.ones((6, 4), dtype=bool))
     # A teacher that has nothing to do with it, and a thousand times its spread.
     target = np.random.default_rng(0).normal(-5, 1000, (6, 4)).astype(np.float32)
-    scale = first_scale(
-        student, Lesson(lists, target, examine(target, lists.there, np.ones(6, bool)))
-    )
+    findings = examine(target, lists.there, np.ones(6, bool))
+    places = np.tile(np.arange(4), (6, 1))
+    scale = first_scale(student, Lesson(lists, target, findings, places, [[0]] * 6))
     assert scale.log_factor.item() == 0
     met = scale(torch.from_numpy(student.score(lists))).detach().mean()
     assert met.item() == pytest.approx(float(target.mean()), rel=1e-4)
+
+
+def test_candidates_are_found_by_embedders_and_no_other_model_of_the_library(
+    tmp_path: Path,
+) -> None:
+    bare = save_cross_encoder(tmp_path / "bare")
+    sentence_transformers.CrossEncoder(str(bare), device="cpu").save(str(tmp_path / "whole"))
+    embedder = save_tiny(tmp_path / "embedder")
+    assert (tmp_path / "whole/modules.json").exists()
+    found = [is_embedder(folder) for folder in (embedder, tmp_path / "whole", bare)]
+    assert found == [True, False, False]
+
+
+def test_a_language_model_with_words_of_its_own_is_read_by_them(tmp_path: Path) -> None:
+    folder = save_in_its_words(tmp_path / "model")
+    config = RerankerConfig(teacher=str(folder), device="cpu")
+    scorer = teachers.make_scorer(config, str(folder))
+    assert isinstance(scorer, InItsWords)
+    found = np.full(len(PAIRS), np.nan, dtype=np.float32)
+    read = 0
+    for places, scores, tokens in scorer.answers(PAIRS):
+        found[places] = scores
+        read += tokens
+    library = sentence_transformers.CrossEncoder(str(folder), device="cpu")
+    wanted = library.predict(PAIRS, activation_fn=torch.nn.Identity())
+    assert np.std(wanted) > 0.01
+    assert found == pytest.approx(wanted, abs=1e-4)
+    told = scorer.forecast([PAIRS])
+    assert (told.tokens, told.seconds is not None) == (read, True)
+    before = scorer.fingerprint().id
+    words = next(folder.glob("*LogitScore/config.json"))
+    words.write_text(words.read_text().replace('"true_token_id": ', '"true_token_id": 1'))
+    assert scorer.fingerprint().id != before  # it asks for another word
+    asked = teachers.make_scorer(replace(config, reading="likelihood"), str(folder))
+    assert isinstance(asked, LanguageModel)

@@ -16,9 +16,11 @@ from ragdistill.endpoint.identity import Records
 from ragdistill.errors import UserError
 from ragdistill.signals.places import place
 from ragdistill.signals.store import SignalStore, Space
+from ragdistill_reranker import latency
 from ragdistill_reranker.endpoint.asking import RERANK, by_query
 from ragdistill_reranker.endpoint.identity import PROBES
 from ragdistill_reranker.endpoint.scorer import EndpointScorer
+from ragdistill_reranker.first_stage import Words
 from ragdistill_reranker.scoring import Collected, Pair, collect, stored
 from rerank_helpers import Reranker, drawn, logit, reranking
 
@@ -261,6 +263,13 @@ def test_its_scale_shows_when_it_was_asked(served: Reranker, made: Made, tmp_pat
     other = made(store=str(tmp_path / "other"))
     list(other.answers(PAIRS))
     assert other.scale == "logit"
+
+
+def test_an_endpoint_is_not_asked_for_the_sake_of_its_speed(served: Reranker, made: Made) -> None:
+    scorer, documents = made(), [f"{query} {text}" for query, text in PAIRS]
+    met = served.requests
+    found = latency.measure(Words(documents), ["q0", "q1"], documents, [scorer], {}, 0)
+    assert (found, served.requests) == ({}, met)
 
 
 def test_the_second_version_of_cohere_s_interface_is_told_nothing_it_does_not_know(

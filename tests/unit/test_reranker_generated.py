@@ -9,9 +9,18 @@ import pytest
 from click.testing import CliRunner
 
 from ragdistill.cli import main
+from ragdistill.data.collection import Document
 from ragdistill.models.resolve import resolve
 from ragdistill.signals.store import SignalStore
-from ragdistill_reranker.generated import BATCH, QuestionWriter, cleaned, fingerprint
+from ragdistill_reranker.first_stage import Words
+from ragdistill_reranker.generated import (
+    BATCH,
+    TURNS,
+    Generated,
+    QuestionWriter,
+    cleaned,
+    fingerprint,
+)
 from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.questions import Question
 from rerank_helpers import piecemeal, report_of
@@ -61,6 +70,19 @@ def test_what_was_replied_is_never_asked_again(
     assert again.replies(wanted) == [f"what is {text}" for text in wanted]
     assert asked == list(texts(3 * BATCH)[2 * BATCH :])
     assert again.missing(wanted) == []
+
+
+def test_a_teacher_that_asks_nothing_is_not_asked_about_a_whole_corpus(
+    teacher: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuestionWriter, "_written", lambda self, part: ["No idea."] * len(part))
+    documents = [
+        Document(str(number), f"{text} {number}") for number, text in enumerate(texts(12) * 50)
+    ]
+    stage = Words([document.content for document in documents])
+    asking = Generated(writer(teacher, tmp_path), documents, stage, 5)
+    assert list(asking(range(len(documents)), 10)) == []
+    assert asking.met == TURNS * 10
 
 
 @pytest.mark.parametrize(

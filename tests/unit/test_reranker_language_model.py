@@ -1,5 +1,6 @@
 """Language models as rerankers: what is computed once for many pairs is what each pair alone gives."""
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,41 @@ def test_scores_are_those_of_each_pair_alone(
     assert tokens == once if budget == 1024 else tokens >= once
 
 
+def eager(network: Any) -> None:
+    """Attention that adds what masks hold."""
+    network.set_attn_implementation("eager")
+
+
+def maskless(network: Any) -> None:
+    """One that takes no mask of pairs of tokens."""
+    forward = network.forward
+
+    def refusing(*args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+        if attention_mask is not None:
+            raise ValueError("no such mask")
+        return forward(*args, **kwargs)
+
+    network.forward = refusing
+
+
+def blind(network: Any) -> None:
+    """One that lets every token see all before it, whatever masks say."""
+    forward = network.forward
+    network.forward = lambda *args, attention_mask=None, **kwargs: forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize(("change", "shares"), [(eager, True), (maskless, False), (blind, False)])
+def test_rows_are_shared_only_by_models_that_heed_what_sees_what(
+    folder: Path, change: Callable[[Any], None], shares: bool
+) -> None:
+    scorer = LanguageModel(resolve(str(folder)), "cpu")
+    wanted = [alone(scorer, pair) for pair in PAIRS]
+    change(scorer.network)
+    found, _ = scored(scorer)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert scorer.shares is shares
+
+
 def test_scores_have_a_fingerprint_of_what_is_asked(folder: Path) -> None:
     model = resolve(str(folder))
     likelihood, yes_no = (LanguageModel(model, "cpu", way) for way in ("likelihood", "yes-no"))
@@ -97,7 +133,7 @@ def test_rows_hold_every_pair_once_and_show_it_nothing_else(
     }
     met: list[int] = []
     for row in pack(groups, budget):
-        mask = row.mask()[0, 0]
+        mask = row.seen()
         assert len(row.tokens) <= budget or len(row.spans) == 1
         for span in row.spans:
             met.append(span.place)

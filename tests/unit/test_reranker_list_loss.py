@@ -1,17 +1,23 @@
 """Lists in chunks are lists in one piece, and what sentence-transformers' own loss makes of them."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistillKLDivLoss
 from torch import Tensor
 
-from ragdistill.losses import listwise_kl
+from ragdistill.losses import in_batch_nce, listwise_kl
+from ragdistill_reranker.first_stage import NONE
 from ragdistill_reranker.late_interaction import make_late_interaction, token_features
-from ragdistill_reranker.list_loss import list_loss
+from ragdistill_reranker.list_loss import by_tokens, by_vectors, list_loss
+from ragdistill_reranker.lists import Lists, examine
 from ragdistill_reranker.students import BiEncoder, JointReader, LateInteraction, Student
+from ragdistill_reranker.training import Lesson, Recipe, score_loss
 from tiny_models import save_tiny, texts
 from tiny_scorers import save_cross_encoder
 
@@ -89,6 +95,46 @@ def test_chunks_change_neither_loss_nor_gradients(kind: str, tmp_path: Path) -> 
     for mine, theirs in zip(gradients, wanted, strict=True):
         assert torch.allclose(mine, theirs, atol=1e-9)
     assert any(float(gradient.abs().max()) > 0 for gradient in wanted)
+
+
+@pytest.mark.parametrize("by", [by_tokens, by_vectors])
+def test_scores_across_lists_are_those_of_lists_with_all_documents(by: Any) -> None:
+    lengths = {"query": [2, 3], "document": [1, 2, 1, 3, 1, 1]}
+    if by is by_vectors:
+        lengths = {kind: [1] * len(each) for kind, each in lengths.items()}
+    rows = {
+        kind: torch.randn(sum(each), 5, generator=torch.Generator().manual_seed(3))
+        for kind, each in lengths.items()
+    }
+    every = by(WAYS, across=True)(rows, lengths)
+    both = {"query": rows["query"], "document": rows["document"].repeat(2, 1)}
+    twice = lengths | {"document": lengths["document"] * 2}
+    torch.testing.assert_close(every, by(2 * WAYS)(both, twice))
+    blocks = every.view(2, 2, WAYS)
+    torch.testing.assert_close(blocks[[0, 1], [0, 1]], by(WAYS)(rows, lengths))
+
+
+def test_in_batch_negatives_are_documents_of_no_own_list() -> None:
+    there = np.array([[True, True, True], [True, True, False]])
+    lists = Lists(["a", "b"], [["", "", ""]] * 2, there)
+    target = np.random.default_rng(0).normal(size=(2, WAYS)).astype(np.float32)
+    findings = examine(target, there, np.ones(2, bool))
+    # The first list's 7 answers the second query, too; 6 is in both lists, and the last is not there.
+    places = np.array([[5, 6, 7], [6, 8, NONE]])
+    lesson = Lesson(lists, target, findings, places, [[5], [6, 7]])
+    others = torch.from_numpy(lesson.strangers([0, 1])).permute(2, 0, 1)
+    assert others.tolist() == [
+        [[False, False, False], [False, True, False]],
+        [[True, False, False], [False, False, False]],
+    ]
+    told = np.stack([target, there, there], axis=-1)
+    label = torch.from_numpy(np.concatenate([told, lesson.strangers([0, 1])], axis=-1)).float()
+    scores = torch.randn(2, 2 * WAYS)
+    own = scores.view(2, 2, WAYS)[[0, 1], [0, 1]]
+    recipe = Recipe(objective="listwise", epochs=1, batch_lists=2, chunk_tokens=1, lr=1, seed=0)
+    found = score_loss(scores, label, replace(recipe, in_batch=0.5))
+    contrast = in_batch_nce(scores.view(2, 2, WAYS), others)
+    torch.testing.assert_close(found, score_loss(own, label, recipe) + 0.5 * contrast)
 
 
 def made(kind: str, folder: Path) -> Student:

@@ -16,7 +16,7 @@ from ragdistill_reranker.first_stage import (
     Words,
     from_rankings,
 )
-from ragdistill_reranker.lists import examine, make_lists
+from ragdistill_reranker.lists import difficulty, examine, make_lists
 from tiny_models import save_tiny, texts
 
 
@@ -78,8 +78,10 @@ def test_lists_hold_each_document_once_and_the_positive_first(
     order = np.random.default_rng(seed).permutation(documents)[:near].astype(np.int64)
     candidates = Candidates(order[None], np.ones((1, near), np.float32))
     options = {"documents": documents, "ways": ways, "seed": seed}
-    (made,) = make_lists(candidates, [known], **options)
-    assert (made == make_lists(candidates, [known], **options)[0]).all()
+    (made,) = make_lists(candidates, ["q"], [known], **options)
+    two = Candidates(order[None].repeat(2, axis=0), np.ones((2, near), np.float32))
+    again = make_lists(two, ["another", "q"], [[], known], **options)
+    assert (made == again[1]).all()  # it does not depend on the others
     assert len(set(made.tolist())) == ways  # there are documents enough
     assert made[0] in known if known else (made[0] == order[0] if near else True)
     assert not set(made[1:].tolist()) & set(known)
@@ -87,16 +89,19 @@ def test_lists_hold_each_document_once_and_the_positive_first(
 
 def test_lists_have_every_difficulty() -> None:
     candidates = Candidates(np.arange(40, dtype=np.int64)[None], np.ones((1, 40), np.float32))
-    (made,) = make_lists(candidates, [[99]], documents=1000, ways=17, seed=0)
+    (made,) = make_lists(candidates, ["q"], [[99]], documents=1000, ways=17, seed=0)
     assert made[0] == 99
     assert sum(made[1:] < 20) == 8
     assert sum((made[1:] >= 20) & (made[1:] < 40)) == 4
     assert sum(made[1:] >= 40) == 4
+    assert difficulty(made[None], candidates) == {"hard": 8, "medium": 4, "random": 4}
+    (pair,) = make_lists(candidates, ["q"], [[99]], documents=1000, ways=2, seed=0)
+    assert pair[1] < 20  # one negative alone is a hard one
 
 
 def test_a_small_corpus_gives_what_it_has() -> None:
     candidates = Candidates(np.array([[1, 0]]), np.ones((1, 2), np.float32))
-    (made,) = make_lists(candidates, [[2]], documents=3, ways=6, seed=0)
+    (made,) = make_lists(candidates, ["q"], [[2]], documents=3, ways=6, seed=0)
     assert sorted(made.tolist()) == [NONE, NONE, NONE, 0, 1, 2]
 
 

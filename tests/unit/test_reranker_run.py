@@ -11,6 +11,7 @@ from ragdistill.cli import main
 from ragdistill.metrics import trec
 from ragdistill.metrics.ranking import per_query
 from ragdistill_reranker.token_index import CODINGS
+from rerank_helpers import logit as drawn_logit
 from rerank_helpers import piecemeal, report_of, reranking
 from tiny_models import save_tiny
 from tiny_scorers import save_cross_encoder, save_language_model
@@ -71,7 +72,8 @@ def test_each_student_learns_of_a_cross_encoder(
     assert report["exports"]["onnx"]["passed"]
     assert set(report["speed"]) == {"teacher", "student", "onnx", "onnx-int8"}
     codings = [row["vectors"] for row in report["storage"]]
-    assert codings == (list(CODINGS) if kind == "colbert" else [])
+    kept = {"colbert": list(CODINGS), "bi-encoder": ["float32"], "cross-encoder": []}
+    assert codings == kept[kind]
     whole = [row for row in report["storage"] if row["vectors"] == "float32"]
     assert all(row["ndcg_difference"] == pytest.approx(0, abs=1e-9) for row in whole)
     page = (tmp_path / "run/report.html").read_text()
@@ -153,6 +155,10 @@ def test_an_endpoint_teaches_and_its_probabilities_become_log_odds(
         plan = report_of(run(tmp_path, data, *words, "--dry-run", "--json"))["plan"]
         report = report_of(run(tmp_path, data, *words, *short))
         logits = run(tmp_path, data, *words, "--teacher-scale", "logit", *short, out="logits")
+        cosines = run(tmp_path, data, *words, "--teacher-scale", "cosine", *short, out="cosines")
+        served.score = drawn_logit
+        wrong = ("--teacher-scale", "probability", "--store", str(tmp_path / "other"))
+        refused = run(tmp_path, data, *words, *wrong, *short, out="refused")
     assert [part["scale"] for part in report["teacher"]["scores"]] == ["log-odds"]
     assert report["quality"]["nDCG@10"]["teacher"] > 0.9
     assert report["teacher"]["endpoint"]["texts"] >= report["stages"]["collect"]["items"]
@@ -160,3 +166,7 @@ def test_an_endpoint_teaches_and_its_probabilities_become_log_odds(
     assert plan["seconds"] is None
     assert logits.exit_code == 2
     assert "those are probabilities, not logits" in logits.output
+    # Cosines none of which is below 0 look like probabilities: there they are believed.
+    assert [part["scale"] for part in report_of(cosines)["teacher"]["scores"]] == ["cosine"]
+    assert refused.exit_code == 2
+    assert "those are no probabilities" in refused.output

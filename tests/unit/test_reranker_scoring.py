@@ -73,3 +73,21 @@ def test_a_pair_s_key_tells_where_the_query_ends() -> None:
     assert pair_key("a", "bc") != pair_key("ab", "c")
     assert pair_key("", "1 a") != pair_key("1 a", "")
     assert len(pair_key("a", "b")) == 16
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_forecast_counts_what_is_loaded_once_and_not_for_every_probe(
+    monkeypatch: pytest.MonkeyPatch, probes: int
+) -> None:
+    batches, met, now = [[1] * (3 + n % 4) for n in range(40)], list[int](), [100.0]
+
+    def read(batch: list[int]) -> None:
+        now[0] += 0.5 * len(batch) + (0 if met else 30)
+        met.append(len(batch))
+
+    monkeypatch.setattr(scoring, "perf_counter", lambda: now[0])
+    told = scoring.forecast(batches, len, read, probes=probes)
+    tokens = sum(map(len, batches))
+    assert told == scoring.Forecast(tokens, pytest.approx(30 + 0.5 * tokens))
+    assert probes < len(met) <= 2 * probes + 2  # a sample of them, and the first once more
+    assert scoring.forecast([], len, read) == scoring.Forecast(0, 0.0)

@@ -129,6 +129,8 @@ def main(verbose: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     # A progress bar belongs to this command, not to the libraries under it.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # What takes long is told by our own bars; those of libraries tell of loading weights.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", ["error", "warning", "info"][min(verbose, 2)])
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # The only network is what the user named: no counters, no news of new versions.

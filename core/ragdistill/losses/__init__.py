@@ -1,20 +1,29 @@
 """Distillation losses as pure functions: tensors in, a scalar tensor out, the paper named.
 
-They take what the student and the teacher said, never a model, and are means over the batch, so
-that the same batch in equal pieces gives the same loss and the same gradient. A similarity loss
-couples the texts of a batch and is therefore defined on whole batches only.
+They take what the student and the teacher said, never a model, and are means over the batch, or over
+what counts in it: the same batch in pieces in which as much counts gives the same loss and the same
+gradient. A similarity loss and in-batch negatives couple the texts of a batch and are therefore defined
+on whole batches only.
 """
 
 from ragdistill.losses.contrastive import info_nce
 from ragdistill.losses.matryoshka import over_prefixes
 from ragdistill.losses.maxsim import maxsim
 from ragdistill.losses.regression import cosine_regression, mse_regression
-from ragdistill.losses.scores import listwise_kl, margin_hinge, margin_mse, ranknet, score_mse
+from ragdistill.losses.scores import (
+    in_batch_nce,
+    listwise_kl,
+    margin_hinge,
+    margin_mse,
+    ranknet,
+    score_mse,
+)
 from ragdistill.losses.similarity import similarity_kl
 from ragdistill.losses.states import state_regression, window_means
 
 __all__ = [
     "cosine_regression",
+    "in_batch_nce",
     "info_nce",
     "listwise_kl",
     "margin_hinge",

@@ -15,7 +15,12 @@ Lengths = Sequence[Sequence[int]]
 
 
 def maxsim(
-    queries: Tensor, documents: Tensor, query_lengths: Sequence[int], document_lengths: Lengths
+    queries: Tensor,
+    documents: Tensor,
+    query_lengths: Sequence[int],
+    document_lengths: Lengths,
+    *,
+    shared: bool = False,
 ) -> Tensor:
     """``sum_i max_j q_i d_j`` of each query with each document of its list.
 
@@ -25,6 +30,8 @@ def maxsim(
         query_lengths: tokens of each query, b numbers.
         document_lengths: tokens of each document of each query's list, b times n numbers; 0 where a
             list has no document.
+        shared: all queries have one list; ``documents`` holds it once, ``document_lengths`` is its
+            one row of n numbers.
 
     Returns:
         ``[b, n]``; 0 where there is no document.
@@ -32,6 +39,8 @@ def maxsim(
     Raises:
         ValueError: the lengths do not add up, or lists differ in length.
     """
+    if shared and len(document_lengths) != 1:
+        raise ValueError("a list that is shared is one list")
     told = sum(query_lengths), sum(map(sum, document_lengths))
     if (len(queries), len(documents)) != told:
         raise ValueError(
@@ -39,18 +48,24 @@ def maxsim(
         )
     if len({len(row) for row in document_lengths}) > 1:
         raise ValueError("lists are to be of one length")
-    scores: Tensor = _MaxSim.apply(queries, documents, query_lengths, document_lengths)  # type: ignore[no-untyped-call]
+    lists = list(document_lengths) * len(query_lengths) if shared else document_lengths
+    scores: Tensor = _MaxSim.apply(queries, documents, query_lengths, lists, shared)  # type: ignore[no-untyped-call]
     return scores
 
 
 class _MaxSim(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, documents: Tensor, asked: Sequence[int], told: Lengths
+        ctx: Any,
+        queries: Tensor,
+        documents: Tensor,
+        asked: Sequence[int],
+        told: Lengths,
+        shared: bool,
     ) -> Tensor:
         scores = queries.new_zeros(len(told), len(told[0]) if told else 0)
         chosen: list[Tensor] = []
-        for row, (query, starts) in enumerate(_rows(asked, told)):
+        for row, (query, starts) in enumerate(_rows(asked, told, shared)):
             first, last = starts[0], starts[-1] + told[row][-1]
             similar = queries[query] @ documents[first:last].T
             for way, (start, length) in enumerate(zip(starts, told[row], strict=True)):
@@ -60,29 +75,30 @@ class _MaxSim(torch.autograd.Function):
                     scores[row, way] = best.sum()
                     chosen.append(which + start)
         ctx.save_for_backward(queries, documents, *chosen)
-        ctx.lengths = asked, told
+        ctx.lengths = asked, told, shared
         return scores
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         queries, documents, *chosen = ctx.saved_tensors
-        asked, told = ctx.lengths
+        asked, told, shared = ctx.lengths
         to_queries, to_documents = torch.zeros_like(queries), torch.zeros_like(documents)
         left = iter(chosen)
-        for row, (query, _) in enumerate(_rows(asked, told)):
+        for row, (query, _) in enumerate(_rows(asked, told, shared)):
             for way, length in enumerate(told[row]):
                 if length:
                     which, share = next(left), upstream[0][row, way]
                     to_queries[query] += share * documents[which]
                     to_documents.index_add_(0, which, share * queries[query])
-        return to_queries, to_documents, None, None
+        return to_queries, to_documents, None, None, None
 
 
-def _rows(asked: Sequence[int], told: Lengths) -> Iterator[tuple[slice, list[int]]]:
+def _rows(asked: Sequence[int], told: Lengths, shared: bool) -> Iterator[tuple[slice, list[int]]]:
     """Where each query's tokens are, and where each of its documents' begin."""
     query = document = 0
     for length, lengths in zip(asked, told, strict=True):
         starts = []
+        document = 0 if shared else document
         for each in lengths:
             starts.append(document)
             document += each

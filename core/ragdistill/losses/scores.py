@@ -95,6 +95,27 @@ def score_mse(student: Tensor, teacher: Tensor, usable: Tensor | None = None) ->
     return _mean((student - teacher.detach()).square(), usable)
 
 
+def in_batch_nce(scores: Tensor, others: Tensor) -> Tensor:
+    """Mean of ``-log softmax`` of each query's positive among itself and the documents of the other lists
+    of the batch, which nobody has judged for it. Karpukhin et al. (DPR), arXiv:2004.04906.
+
+    Args:
+        scores: of each query with the documents of each list, ``[b, b, n]``; ``scores[i, i, 0]`` is that of
+            its positive.
+        others: which documents are negatives of which query, ``[b, b, n]``.
+
+    Returns:
+        Scalar >= 0; 0 where there are no others.
+    """
+    if scores.ndim != 3 or len(scores) != scores.shape[1] or others.shape != scores.shape:
+        raise ValueError(
+            f"scores {tuple(scores.shape)} and others {tuple(others.shape)}: both must be [b, b, n]"
+        )
+    positive = scores.diagonal(dim1=0, dim2=1)[:1].T
+    masked = scores.masked_fill(~others, torch.finfo(scores.dtype).min).flatten(1)
+    return (torch.cat([positive, masked], dim=1).logsumexp(dim=1) - positive[:, 0]).mean()
+
+
 def _mean(values: Tensor, usable: Tensor | None) -> Tensor:
     """The mean of the values that count; 0 where none does."""
     if usable is None:

@@ -1,7 +1,8 @@
 """One score from several: those of the teachers, and of the first stage where it is fused.
 
-The factors are fitted where the right document is known (McFadden's conditional logit,
-:mod:`ragdistill.metrics.mixing`), on questions that train and on no others. The sum is calibrated: its
+Where enough queries are judged the factors are fitted on those (McFadden's conditional logit,
+:mod:`ragdistill.metrics.mixing`), on questions that train and on no others; else each part counts alike. The sum
+is calibrated: its
 differences are log-odds, on whatever scales its parts are. So scales may be mixed that have to be
 kept apart where factors are given.
 """

@@ -53,6 +53,25 @@ class RerankerConfig(EndpointConfig):
         metavar="N",
         shown_default="as many as its model has",
     )
+    query_length: Annotated[int, Gt(2)] | None = option(
+        "Tokens after which a query is cut (colbert).",
+        affects="train",
+        default=None,
+        metavar="N",
+        shown_default="32",
+    )
+    document_length: Annotated[int, Gt(2)] | None = option(
+        "Tokens after which a document is cut (colbert).",
+        affects="train",
+        default=None,
+        metavar="N",
+        shown_default="300, or what its model reads if that is less",
+    )
+    query_expansion: bool = option(
+        "Fill queries up to their length with mask tokens, which are compared, too (colbert).",
+        affects="train",
+        default=False,
+    )
     reading: Literal["likelihood", "yes-no"] | None = option(
         "How a language model scores: by the likelihood of the query given the document, or by the "
         "odds of yes against no.",
@@ -76,7 +95,7 @@ class RerankerConfig(EndpointConfig):
         affects="collect",
         default=None,
         metavar="LIST",
-        shown_default="chosen on the training questions",
+        shown_default="fitted on judged training queries; alike where those are few",
     )
     first_stage: str | None = option(
         "What finds candidates: bm25, or an embedder.",
@@ -139,6 +158,14 @@ class RerankerConfig(EndpointConfig):
     )
     batch_lists: Annotated[int, Gt(0)] = option(
         "Lists in a training step.", affects="train", default=4, metavar="N", sweep=True
+    )
+    in_batch: Annotated[float, Ge(0)] = option(
+        "Weight of a contrast with the documents of the other lists of a step, which nobody has scored "
+        "(not of cross-encoders).",
+        affects="train",
+        default=0.0,
+        metavar="WEIGHT",
+        sweep=True,
     )
     chunk_tokens: Annotated[int, Gt(0)] = option(
         "Tokens, padding included, whose activations are held at once; larger steps are made of such "
@@ -205,11 +232,25 @@ def check_together(config: RerankerConfig) -> None:
     """
     colbert = config.student == "colbert"
     for wrong, where, why, mend in (
+        *(
+            (
+                given and not colbert,
+                where,
+                f"a {config.student} has no vectors of tokens",
+                "leave it out, or give --student colbert",
+            )
+            for given, where in (
+                (config.token_dims, "--token-dims"),
+                (config.query_length, "--query-length"),
+                (config.document_length, "--document-length"),
+                (config.query_expansion, "--query-expansion"),
+            )
+        ),
         (
-            config.token_dims and not colbert,
-            "--token-dims",
-            f"a {config.student} has no vectors of tokens",
-            "leave it out, or give --student colbert",
+            config.in_batch > 0 and config.student == "cross-encoder",
+            "--in-batch",
+            "a cross-encoder would have to read every query with every document of a step",
+            "leave it out, or give --student colbert or bi-encoder",
         ),
     ):
         if wrong:

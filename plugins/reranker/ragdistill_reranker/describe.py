@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ragdistill.data.leakage import summary
 from ragdistill.models.digest import digests
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.training.preparing import parameters
 from ragdistill_reranker.config import Kind
-from ragdistill_reranker.lists import Findings
+from ragdistill_reranker.lists import Findings, difficulty
 from ragdistill_reranker.setup import Setup
 from ragdistill_reranker.students import Student, size
 
+_EXAMPLES = 20
 _CLASSES: dict[Kind, tuple[str, str]] = {
     "colbert": ("MultiVectorEncoder", "sentence-similarity"),
     "bi-encoder": ("SentenceTransformer", "sentence-similarity"),
@@ -96,7 +99,9 @@ def describe_data(setup: Setup, findings: Findings) -> dict[str, Any]:
             "digest": setup.collection.digest,
             "pieces": sum(question.rest is not None for question in setup.questions),
             **_generated(setup),
+            "difficulty": difficulty(setup.train_places, setup.train_candidates),
             **findings.as_json(),
+            "suspicious": _suspicious(setup, findings),
         },
     }
 
@@ -107,6 +112,15 @@ def _generated(setup: Setup) -> dict[str, int]:
         return {}
     kept = sum(question.generated for question in setup.questions)
     return {"generated": kept, "dropped": setup.asking.met - kept}
+
+
+def _suspicious(setup: Setup, findings: Findings) -> list[dict[str, str]]:
+    """Some of the pairs that were given as right, and that the teacher puts under all others."""
+    documents, places = setup.collection.documents, setup.train_places
+    return [
+        {"query": setup.train_lists.queries[row][:200], "document": documents[places[row, 0]].id}
+        for row in np.flatnonzero(findings.suspicious)[:_EXAMPLES]
+    ]
 
 
 def _megabytes(size: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ragdistill.distiller import Distiller, Plan, Section, Stage
+from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval
 from ragdistill.metrics.by_query import quality_by
 from ragdistill.metrics.worst import worst
@@ -90,6 +91,7 @@ class RerankerDistiller(Distiller[RerankerConfig]):
             chunk_tokens=config.chunk_tokens,
             temperature=config.temperature,
             margin=config.margin,
+            in_batch=config.in_batch,
             trackers=trackers.parse(config.report_to),
         )
 
@@ -111,8 +113,17 @@ class RerankerDistiller(Distiller[RerankerConfig]):
     def _lesson(self) -> Lesson:
         lists, setup = self.setup.train_lists, self.setup
         target = setup.target(lists)
-        known = np.array([bool(question.relevant) for question in setup.questions])
-        return Lesson(lists, target, examine(target, lists.there, known))
+        relevant = [question.relevant for question in setup.questions]
+        known = np.array([bool(places) for places in relevant])
+        findings = examine(target, lists.there, known)
+        if findings.confident.sum() < 2:
+            raise UserError(
+                f"the teacher tells documents apart in {int(findings.confident.sum())} of "
+                f"{len(relevant)} lists, which is too little to learn from",
+                where="--teacher",
+                mend="choose another teacher, or bring more text",
+            )
+        return Lesson(lists, target, findings, setup.train_places, relevant)
 
     def train(self) -> Section:
         """The student, left in ``student/``."""

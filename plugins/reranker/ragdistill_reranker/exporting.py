@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -21,12 +22,13 @@ from ragdistill.metrics import trec
 from ragdistill.metrics.retrieval import HEADLINE, Task, write_rankings
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
+from ragdistill.progress import track
 from ragdistill_reranker import colbert_checkpoint, evaluation
 from ragdistill_reranker.config import Kind
 from ragdistill_reranker.first_stage import Candidates, Scores
 from ragdistill_reranker.lists import Lists
 from ragdistill_reranker.scoring import Pair
-from ragdistill_reranker.students import LateInteraction, Student
+from ragdistill_reranker.students import BiEncoder, LateInteraction, Student
 from ragdistill_reranker.systems import PairSystem, System, TokenSystem, VectorSystem
 from ragdistill_reranker.token_index import (
     CODINGS,
@@ -38,6 +40,8 @@ from ragdistill_reranker.token_index import (
 
 log = logging.getLogger(__name__)
 
+_WINDOW = 1024
+"""Documents whose token vectors are in memory at once."""
 TOKENS, CHECKPOINT = "tokens", "colbert-ai"
 """Folders under ``export/`` of a late-interaction student."""
 
@@ -178,9 +182,11 @@ class Bench:
     ) -> dict[str, Any]:
         """All documents' tokens in codes, and the checkpoint."""
         target = self.folder / "export" / TOKENS
-        vectors = student.encode(self.task.document_texts, "document")
         ids = [document.id for document in self.task.documents]
-        write_token_index(target, ids, vectors, coding, encoder_digest=digest)
+        with TemporaryDirectory(dir=self.folder, prefix=".tokens-") as scratch:
+            vectors = _on_disk(student, self.task.document_texts, Path(scratch) / "vectors")
+            write_token_index(target, ids, vectors, coding, encoder_digest=digest)
+            del vectors
         index = TokenIndex.read(target)
         self._ranked(TOKENS, self._by_index(student, index))
         entries: dict[str, Any] = {
@@ -209,17 +215,22 @@ class Bench:
         return found
 
     def storage(self, scratch: Path) -> list[dict[str, Any]]:
-        """``storage`` of the report: every way to keep the tokens of the candidates' documents, what it
+        """``storage`` of the report: every way to keep the vectors of the candidates' documents, what it
         takes and what it costs; of a student that has none, nothing."""
-        if not isinstance(self.student, LateInteraction):
-            return []
         places = sorted(set(self.candidates.places[self.lists.there].tolist()))
+        if not isinstance(self.student, (BiEncoder, LateInteraction)) or not places:
+            return []
         ids = [self.task.documents[place].id for place in places]
         texts = [self.task.document_texts[place] for place in places]
-        vectors = self.student.encode(texts, "document")
+        if isinstance(self.student, BiEncoder):
+            row: dict[str, Any] = {"vectors": "float32", "index": "flat", "documents": len(ids)}
+            row["dimensions"] = int(self.student.encode(texts[:1], "document").shape[1])
+            row |= {"bytes_per_document": 4.0 * row["dimensions"], "ndcg_difference": 0.0}
+            return [row | {"quality": self._quality("student")}]
+        vectors = _on_disk(self.student, texts, scratch / "vectors")
         rows, tokens, dimensions = [], sum(map(len, vectors)), int(vectors[0].shape[1])
         for coding in CODINGS:
-            row: dict[str, Any] = {"vectors": coding, "index": TOKENS, "documents": len(ids)}
+            row = {"vectors": coding, "index": TOKENS, "documents": len(ids)}
             row["dimensions"] = dimensions
             if reason := why_not(coding, tokens, dimensions):
                 rows.append(row | {"reason": reason})
@@ -237,6 +248,24 @@ class Bench:
         if HEADLINE in quality:
             lost = quality[HEADLINE]["student"] - own[HEADLINE]["student"]
         return {"bytes_per_document": size, "quality": quality, "ndcg_difference": lost}
+
+
+def _on_disk(student: LateInteraction, texts: Sequence[str], path: Path) -> list[Scores]:
+    """Token vectors ``[tokens, d]`` of each text, made window by window and read from the file ``path``: those
+    of a corpus are a hundred times the corpus."""
+    shapes: list[tuple[int, int]] = []
+    with path.open("wb") as file, track("tokens", len(texts)) as advance:
+        for start in range(0, len(texts), _WINDOW):
+            part = student.encode(texts[start : start + _WINDOW], "document")
+            for each in part:
+                each.tofile(file)
+            shapes += [(int(each.shape[0]), int(each.shape[1])) for each in part]
+            advance(len(part), sum(map(len, part)))
+    total = sum(tokens for tokens, _ in shapes)
+    if not total:
+        return [np.zeros(shape, np.float32) for shape in shapes]
+    kept = np.memmap(path, np.float32, "r", shape=(total, max(wide for _, wide in shapes)))
+    return np.split(kept, np.cumsum([tokens for tokens, _ in shapes])[:-1])
 
 
 def _write_graph(student: Student, folder: Path, digest: str) -> None:

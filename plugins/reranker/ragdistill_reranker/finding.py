@@ -1,8 +1,10 @@
 """From what a run is told of candidates to what finds them."""
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
@@ -35,7 +37,7 @@ class Finder:
         if config.first_stage is not None:
             name = config.first_stage
             return None if name == BM25 else resolve(name, kind="embedder")
-        return self._base if (self._base.path / "modules.json").exists() else None
+        return self._base if is_embedder(self._base.path) else None
 
     def _student_of(self, run: Path) -> ResolvedModel:
         """The embedder that a run has trained."""
@@ -45,11 +47,11 @@ class Finder:
                 where="--first-stage",
                 mend="leave it or --candidates-from out",
             )
-        if not (run / "student/modules.json").exists():
+        if not is_embedder(run / "student"):
             raise UserError(
                 "has no student that could find candidates",
                 where=run,
-                mend="name the finished run of an embedder",
+                mend="name the finished run of an embedder, or of a bi-encoder",
             )
         return resolve(str(run / "student"))
 
@@ -93,6 +95,17 @@ class Finder:
         """Refuse candidates that cannot be had, before anything is written; a first stage's own are
         found later."""
         _ = self.embedder, self.brought(task)
+
+
+def is_embedder(folder: Path) -> bool:
+    """Whether ``folder`` is a SentenceTransformer: other models of that library have modules, too, and
+    would be read as one, which they were not trained to be."""
+    if not (folder / "modules.json").exists():
+        return False
+    path = folder / "config_sentence_transformers.json"
+    config: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    return kind in (None, "SentenceTransformer")
 
 
 def is_run(path: str) -> bool:

@@ -26,6 +26,8 @@ NEW_TOKENS = 32
 """Tokens after which a reply is cut."""
 BATCH = 16
 """Documents that are read at once; what was replied is stored after each batch."""
+TURNS = 4
+"""Documents that have their turn for one question that is wanted, at most."""
 _DOCUMENT = "\x00document\x00"
 _ASKED = f"Passage: {_DOCUMENT}\n\nWrite a short question that this passage answers."
 _WRAPPING = " \t\"'“”«»*`"
@@ -110,10 +112,9 @@ class QuestionWriter:
     def forecast(self, texts: Sequence[str]) -> Forecast:
         """What writing of those of ``texts`` would take that are not stored, by one batch of them."""
         asked = self.missing(texts)
-        probe = asked[:: max(1, len(asked) // BATCH)][:BATCH]
-        told = forecast([probe] if probe else [], self._tokens, self._written)
-        share = len(asked) / max(1, len(probe))
-        return Forecast(self._tokens(asked), (told.seconds or 0.0) * share)
+        batches = -(-len(asked) // BATCH)
+        spread = [asked[start::batches] for start in range(batches)]
+        return forecast(spread, self._tokens, self._written, probes=1)
 
     def _tokens(self, texts: Sequence[str]) -> int:
         return sum(len(self._prompt(text)) + NEW_TOKENS for text in texts)
@@ -148,8 +149,9 @@ class Generated:
         """Documents that have had their turn."""
 
     def __call__(self, places: Iterable[int], wanted: int) -> Iterator[Question]:
-        """Questions of the documents in ``places``, written as they are taken."""
-        turns, made = iter(places), 0
+        """Questions of the documents in ``places``, written as they are taken; a teacher whose questions
+        lead nowhere is not asked about more than :data:`TURNS` times as many documents."""
+        turns, made = islice(places, max(BATCH, TURNS * wanted)), 0
         with track("questions", wanted) as advance:
             # As many as are wanted; in place of those that are left out, others.
             while part := list(islice(turns, max(BATCH, wanted - made))):

@@ -34,6 +34,8 @@ _ASKED = {
 }
 ROW_TOKENS = {"cpu": 1024, "cuda": 8192, "mps": 2048}
 """Tokens of a forward pass, by device."""
+_ROUNDING: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.05}
+"""By how much scores of one pair may differ by how it was read, as a share of the largest."""
 DOCUMENT_TOKENS, QUERY_TOKENS = 384, 64
 """Tokens after which a document and a query are cut."""
 
@@ -69,6 +71,22 @@ class LanguageModel(LocalScorer):
     def network(self) -> Any:
         """It itself, loaded."""
         return load(self.model, self._device, self.precision)
+
+    @cached_property
+    def shares(self) -> bool:
+        """Whether its rows may hold several texts: whether it minds a mask that says what sees what, which
+        a network that hands a state from token to token does not."""
+        texts = ("Rain fell on the hills all night.", "The engine has four cylinders.")
+        pairs = [(query, text) for text in texts for query in ("cars", "the weather in the hills")]
+        groups = self.groups(pairs)
+        try:
+            (together,) = pack(groups, 1 << 20)
+            shared = self._read(together)
+            alone = np.concatenate([self._read_alone(row) for row in _singly(groups)])
+        except (TypeError, ValueError, RuntimeError):  # it takes no such mask at all
+            return False
+        apart = float(np.abs(shared - alone).max())
+        return apart <= _ROUNDING[self.precision] * max(1.0, float(np.abs(alone).max()))
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -141,12 +159,16 @@ class LanguageModel(LocalScorer):
             UserError: a query has no token.
         """
         for row in self._rows(pairs):
-            yield [span.place for span in row.spans], self._read(row), len(row.tokens)
+            yield [span.place for span in row.spans], self._said(row), len(row.tokens)
 
     def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
         """See ``Scorer``."""
         rows = [row for window in windows for row in self._rows(window)]
-        return forecast(rows, lambda row: len(row.tokens), self._read)
+        return forecast(rows, lambda row: len(row.tokens), self._said)
+
+    def _said(self, row: Row) -> Scores:
+        """The scores of a row's spans, ``[s]``."""
+        return self._read(row) if self.shares else self._read_alone(row)
 
     def _rows(self, pairs: Sequence[Pair]) -> Iterator[Row]:
         groups = self.groups(pairs)
@@ -154,27 +176,37 @@ class LanguageModel(LocalScorer):
             for place, tokens in group.continuations:
                 if not tokens:
                     raise UserError(f"the query {pairs[place][0]!r} has no token to be scored")
-        return pack(groups, ROW_TOKENS[self._device])
+        return pack(groups, ROW_TOKENS[self._device]) if self.shares else _singly(groups)
 
     @torch.inference_mode()
     def _read(self, row: Row) -> Scores:
         """The scores of a row's spans, ``[s]``."""
         network, device = self.network, self._device
-        wanted = [
-            span.before if self.reading == "likelihood" else [span.end - 1] for span in row.spans
-        ]
-        kept = sorted({place for places in wanted for place in places})
-        logits = (
-            network(
-                input_ids=torch.tensor([row.tokens], device=device),
-                position_ids=torch.tensor([row.positions], device=device),
-                attention_mask=row.mask().to(device),
-                use_cache=False,
-                logits_to_keep=torch.tensor(kept, device=device),
-            )
-            .logits[0]
-            .float()
+        kept = sorted({place for places in self._places(row) for place in places})
+        said = network(
+            input_ids=torch.tensor([row.tokens], device=device),
+            position_ids=torch.tensor([row.positions], device=device),
+            attention_mask=row.mask(network.dtype).to(device),
+            use_cache=False,
+            logits_to_keep=torch.tensor(kept, device=device),
         )
+        return self._scores(row, said.logits[0].float(), kept)
+
+    @torch.inference_mode()
+    def _read_alone(self, row: Row) -> Scores:
+        """The same of a row that holds one pair, as any model reads it."""
+        logits = self.network(torch.tensor([row.tokens], device=self._device)).logits[0]
+        return self._scores(row, logits.float(), range(len(row.tokens)))
+
+    def _places(self, row: Row) -> list[Sequence[int]]:
+        """The positions whose logits score each span."""
+        if self.reading == "yes-no":
+            return [[span.end - 1] for span in row.spans]
+        return [span.before for span in row.spans]
+
+    def _scores(self, row: Row, logits: torch.Tensor, kept: Sequence[int]) -> Scores:
+        """Scores of spans, ``[s]``, of the logits ``[k, v]`` at the positions ``kept``."""
+        wanted, device = self._places(row), self._device
         at = {place: number for number, place in enumerate(kept)}
         rows = torch.tensor([at[place] for places in wanted for place in places], device=device)
         if self.reading == "yes-no":
@@ -189,11 +221,24 @@ class LanguageModel(LocalScorer):
         return np.array([-part.mean() for part in parts], dtype=np.float32)
 
 
+def _singly(groups: Sequence[Group]) -> Iterator[Row]:
+    """Rows of one pair each."""
+    for group in groups:
+        for continuation in group.continuations:
+            row = Row()
+            row.add(Group(group.beginning, [continuation]))
+            yield row
+
+
 def as_request(tokenizer: Any, text: str) -> str:
     """``text`` as what a model is asked: as a chat where it has a template for that."""
     if tokenizer.chat_template:
         said: str = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": text}],
+            tokenize=False,
+            add_generation_prompt=True,
+            # What follows is the answer, of models too that would think first (Qwen3's template).
+            enable_thinking=False,
         )
         return said
     opening = tokenizer.bos_token_id

@@ -24,13 +24,15 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 from transformers import AddedToken
 
-from ragdistill.encoder import load_encoder
+from ragdistill.encoder import Encoder, is_static, load_encoder
 from ragdistill.errors import UserError
 from ragdistill.training.preparing import keep_some
 
 MARKERS = {"query": "[unused0]", "document": "[unused1]"}
 """The tokens that stand for ``[Q]`` and ``[D]``: BERT has them in its vocabulary, for such uses."""
 _AT_ONCE = 64
+QUERY_LENGTH, DOCUMENT_LENGTH = 32, 300
+"""Tokens after which a query and a document are cut unless that is said, as colbert-ai cuts them."""
 
 
 def make_late_interaction(
@@ -40,8 +42,8 @@ def make_late_interaction(
     device: str,
     *,
     layers: str | None = None,
-    query_length: int = 32,
-    document_length: int = 300,
+    query_length: int = QUERY_LENGTH,
+    document_length: int = DOCUMENT_LENGTH,
     expanded: bool = False,
 ) -> MultiVectorEncoder:
     """The embedder in ``base`` as one that keeps ``dimensions`` of each token.
@@ -59,7 +61,7 @@ def make_late_interaction(
     Raises:
         UserError: it has fewer dimensions.
     """
-    encoder = load_encoder(base, device)
+    encoder = load_reader(base, device)
     keep_some(encoder.model, layers)
     transformer: Any = encoder.model[0]
     dimensions = _checked(dimensions, int(transformer.get_embedding_dimension()), base)
@@ -77,6 +79,22 @@ def make_late_interaction(
         Normalize(module_input_name="token_embeddings"),
     ]
     return MultiVectorEncoder(modules=modules, prompts=prompts, device=str(encoder.model.device))
+
+
+def load_reader(base: Path, device: str) -> Encoder:
+    """The embedder in ``base``, which reads a token by those around it.
+
+    Raises:
+        UserError: it does not load, or is a table of token vectors.
+    """
+    encoder = load_encoder(base, device)
+    if is_static(encoder.model):
+        raise UserError(
+            "is a table of token vectors, which does not read, and learns no ranking here",
+            where=base,
+            mend="name a transformer with --student-model; ragdistill embedder makes static students",
+        )
+    return encoder
 
 
 def _checked(dimensions: int | None, hidden: int, base: Path) -> int:

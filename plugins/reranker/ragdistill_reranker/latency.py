@@ -8,6 +8,7 @@ from typing import Any
 from ragdistill.data.sampling import sample
 from ragdistill.metrics.latency import profile_requests
 from ragdistill_reranker.first_stage import NONE, FirstStage
+from ragdistill_reranker.local import LocalScorer
 from ragdistill_reranker.scoring import Pair, Scorer
 from ragdistill_reranker.systems import System
 
@@ -23,7 +24,8 @@ def measure(
     serving: Mapping[str, System],
     seed: int,
 ) -> dict[str, Any]:
-    """``speed`` of the report: of the teachers together, and of each system in ``serving``."""
+    """``speed`` of the report: of the teachers together, where all run here (a server is not asked again
+    what nobody needs and somebody bills), and of each system in ``serving``."""
     asked = sample(list(queries), _REQUESTS, seed, key=str)
     size, requests = min(CANDIDATES, len(documents)), []
     for query, places in zip(asked, stage.find(asked, size).places, strict=True):
@@ -33,9 +35,9 @@ def measure(
             requests.append([(query, text) for text in islice(cycle(texts), size)])
     if not requests:
         return {}
-    systems: dict[str, Callable[[int], object]] = {
-        "teacher": lambda n: [_ask(each, requests[n]) for each in scorers]
-    }
+    systems: dict[str, Callable[[int], object]] = {}
+    if all(isinstance(scorer, LocalScorer) for scorer in scorers):
+        systems["teacher"] = lambda n: [_ask(each, requests[n]) for each in scorers]
     for name, system in serving.items():
         systems[name] = system.serve(requests)
     return profile_requests(systems, len(requests), items=size)

@@ -20,7 +20,8 @@ Features = dict[str, Any]
 Read = Callable[[Features, str], tuple[Tensor, list[int]]]
 """Inputs of some texts, and of which kind they are, to rows ``[r, d]`` and how many are of each text."""
 Compare = Callable[[Mapping[str, Tensor], Mapping[str, list[int]]], Tensor]
-"""Rows of each kind in the order of its texts, and how many each text has, to scores ``[b, ways]``."""
+"""Rows of each kind in the order of its texts, and how many each text has, to scores ``[b, ways]``, or of all
+documents of the batch ``[b, b * ways]``."""
 Chunk = tuple[str, list[int]]
 """A kind, and places among the texts of that kind."""
 
@@ -34,12 +35,12 @@ def list_loss(
     chunk_tokens: int,
     parameters: Sequence[Tensor] = (),
 ) -> Tensor:
-    """``score_loss`` of the scores ``[b, ways]``; its ``backward`` needs the memory of one chunk.
+    """``score_loss`` of the scores that ``compare`` makes; its ``backward`` needs the memory of one chunk.
 
     Args:
         read: without dropout, for texts may be read twice.
         inputs: by kind of text, padded ``[texts, l]``.
-        score_loss: of scores ``[b, ways]`` to a scalar.
+        score_loss: of scores to a scalar.
         chunk_tokens: padded tokens whose activations are held at once.
         parameters: those on which ``score_loss`` itself depends.
     """
@@ -68,22 +69,27 @@ def list_loss(
     return cached_loss(embed, chunks, loss, parameters)
 
 
-def by_tokens(ways: int) -> Compare:
-    """Late interaction of queries with the ``ways`` documents of each."""
+def by_tokens(ways: int, *, across: bool = False) -> Compare:
+    """Late interaction of queries with the ``ways`` documents of each; ``across``: with those of all."""
 
     def compare(rows: Mapping[str, Tensor], lengths: Mapping[str, list[int]]) -> Tensor:
         told = lengths["document"]
+        queries, documents = lengths["query"], rows["document"]
+        if across:
+            return maxsim(rows["query"], documents, queries, [told], shared=True)
         listed = [told[at : at + ways] for at in range(0, len(told), ways)]
-        return maxsim(rows["query"], rows["document"], lengths["query"], listed)
+        return maxsim(rows["query"], documents, queries, listed)
 
     return compare
 
 
-def by_vectors(ways: int) -> Compare:
-    """The inner product of a query's vector with those of its ``ways`` documents."""
+def by_vectors(ways: int, *, across: bool = False) -> Compare:
+    """The inner product of a query's vector with those of its ``ways`` documents; ``across``: of all."""
 
     def compare(rows: Mapping[str, Tensor], lengths: Mapping[str, list[int]]) -> Tensor:
         queries, documents = rows["query"], rows["document"]
+        if across:
+            return queries @ documents.T
         return torch.einsum("bd,bnd->bn", queries, documents.view(len(queries), ways, -1))
 
     return compare

@@ -56,6 +56,7 @@ class Lists:
 
 def make_lists(
     candidates: Candidates,
+    queries: Sequence[str],
     positives: Sequence[Sequence[int]],
     *,
     documents: int,
@@ -66,7 +67,7 @@ def make_lists(
     has no more.
 
     Args:
-        candidates: of the same queries.
+        candidates: of the ``queries``.
         positives: places of documents that are known to be relevant to each; one is drawn. Where none
             is known the first candidate stands in for it, for the teacher is to judge anyway.
         documents: how many there are.
@@ -74,8 +75,8 @@ def make_lists(
         seed: of what is drawn; a query's list does not depend on the other queries.
     """
     lists: Places = np.full((len(candidates.places), ways), NONE, dtype=np.int64)
-    for number, row in enumerate(candidates.places):
-        draw = random.Random(f"{seed} {number}")
+    for number, (query, row) in enumerate(zip(queries, candidates.places, strict=True)):
+        draw = random.Random(f"{seed} {query}")
         found = [int(place) for place in row if place != NONE]
         known = sorted(set(positives[number]))
         first = draw.choice(known) if known else (found or [draw.randrange(documents)])[0]
@@ -90,7 +91,8 @@ def _others(
 ) -> list[int]:
     """Hard ones, then medium ones, then any."""
     half = -(-len(near) // 2)
-    hard = sorted(draw.sample(near[:half], min(half, round(HARD * wanted))), key=near.index)
+    most = max(1, round(HARD * wanted))
+    hard = sorted(draw.sample(near[:half], min(half, most)), key=near.index)
     rest = near[half:]
     medium = sorted(draw.sample(rest, min(len(rest), round(MEDIUM * wanted))), key=near.index)
     taken = [*hard, *medium]
@@ -105,6 +107,19 @@ def _others(
             taken.append(place)
     left = [place for place in near if place not in taken]
     return [*taken, *left[: wanted - len(taken)]]
+
+
+def difficulty(places: Places, candidates: Candidates) -> dict[str, int]:
+    """How many documents of lists ``[q, ways]``, the first of each left out, are among the first half of its
+    candidates, among the second, and among none."""
+    counts = {"hard": 0, "medium": 0, "random": 0}
+    for row, found in zip(places, candidates.places, strict=True):
+        near = [int(place) for place in found if place != NONE and place != row[0]]
+        half = -(-len(near) // 2)
+        for place in row[1:][row[1:] != NONE].tolist():
+            name = "random" if place not in near else "hard" if place in near[:half] else "medium"
+            counts[name] += 1
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +156,8 @@ def examine(scores: Scores, there: NDArray[np.bool_], known: NDArray[np.bool_]) 
     """
     counted = np.where(there, scores, np.nan)
     spread = np.nanstd(counted, axis=1)
-    typical = float(np.median(spread)) or 1.0
+    # Where most lists are flat, by the others.
+    typical = float(np.median(spread)) or float(spread.max()) or 1.0
     positive = scores[:, :1]
     like = (scores > positive - MARGIN * typical) & known[:, None]
     like[:, 0] = False

@@ -34,7 +34,7 @@ class Span:
     end: int
 
     @property
-    def before(self) -> range | list[int]:
+    def before(self) -> Sequence[int]:
         """The position that foretells each of its tokens."""
         return [self.behind - 1, *range(self.start, self.end - 1)]
 
@@ -62,8 +62,8 @@ class Row:
             self.positions += range(behind - start, behind - start + len(tokens))
             self.spans.append(Span(place, behind, at, len(self.tokens)))
 
-    def mask(self) -> Tensor:
-        """``[1, 1, n, n]``, true where a token (row) sees another (column)."""
+    def seen(self) -> Tensor:
+        """``[n, n]``, true where a token (row) sees another (column)."""
         size = len(self.tokens)
         seen = torch.zeros(size, size, dtype=torch.bool)
         begins = {end: start for start, end in self.blocks}
@@ -72,7 +72,14 @@ class Row:
         for span in self.spans:
             seen[span.start : span.end, begins[span.behind] : span.behind] = True
             seen[span.start : span.end, span.start : span.end] = True
-        return seen.tril()[None, None]
+        return seen.tril()
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """What is added to attention's logits, ``[1, 1, n, n]``: 0 where a token sees another, else the
+        least number. (True and false are added as 1 and 0 by models that attend without PyTorch's own
+        kernel.)"""
+        added = torch.zeros(len(self.tokens), len(self.tokens), dtype=dtype)
+        return added.masked_fill(~self.seen(), torch.finfo(dtype).min)[None, None]
 
 
 def pack(groups: Sequence[Group], budget: int) -> Iterator[Row]:

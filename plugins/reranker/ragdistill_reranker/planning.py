@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
 from ragdistill.distiller import Plan
 from ragdistill_reranker import scoring
@@ -12,7 +13,11 @@ from ragdistill_reranker.training import Recipe
 def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
     """Pairs still to be scored, and what a sample of them takes on this machine."""
     steps, first, setup = _writing(setup)
-    tokens, seconds = first.tokens, first.seconds
+    # What a dry run does itself, a run does again, for a dry run leaves nothing behind.
+    started = perf_counter()
+    _ = setup.pairs
+    finding = perf_counter() - started
+    tokens, seconds = first.tokens, None if first.seconds is None else finding + first.seconds
     items = stored = 0
     usd: float | None = 0.0
     for scorer, space in zip(setup.scorers, setup.spaces, strict=True):

@@ -60,9 +60,9 @@ def questions(
     """
     banned = {folded(text) for text in avoid}
     found: dict[str, Question] = {}
-    for question in sample(list(_judged(collection)), limit, seed, key=lambda item: item.text):
-        if folded(question.text) not in banned:
-            found.setdefault(folded(question.text), question)
+    judged = [item for item in _judged(collection) if folded(item.text) not in banned]
+    for question in sample(judged, limit, seed, key=lambda item: item.text):
+        found.setdefault(folded(question.text), question)
     order = sorted(
         range(len(collection.documents)), key=lambda n: rank(seed, collection.documents[n].id)
     )

@@ -81,29 +81,36 @@ class Forecast:
 
 
 Batch = TypeVar("Batch")
-_PROBES = 8
 
 
 def forecast(
-    batches: Sequence[Batch], size: Callable[[Batch], int], run: Callable[[Batch], object]
+    batches: Sequence[Batch],
+    size: Callable[[Batch], int],
+    run: Callable[[Batch], object],
+    *,
+    probes: int = 8,
 ) -> Forecast:
-    """By running some of ``batches``, evenly spread.
+    """By running some of ``batches``, evenly spread. What is loaded for the first is loaded once, and
+    counted once.
 
     Args:
         size: tokens of a batch.
         run: has the teacher read one.
+        probes: how many are run, about.
     """
     tokens = sum(map(size, batches))
-    step = max(1, len(batches) // _PROBES)
-    probes = batches[step // 2 :: step]
-    if not probes:
+    step = max(1, len(batches) // probes)
+    chosen = batches[step // 2 :: step]
+    if not chosen:
         return Forecast(0, 0.0)
-    run(probes[0])  # loads what is loaded once
     started = perf_counter()
-    for batch in probes:
+    run(chosen[0])
+    loaded = perf_counter()
+    for batch in chosen:
         run(batch)
-    taken = perf_counter() - started
-    return Forecast(tokens, taken * tokens / sum(map(size, probes)))
+    rate = (perf_counter() - loaded) / sum(map(size, chosen))
+    loading = max(0.0, loaded - started - rate * size(chosen[0]))
+    return Forecast(tokens, loading + rate * tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,13 @@ from ragdistill_reranker.first_stage import (
     NONE,
     Candidates,
     FirstStage,
+    Places,
     Scores,
 )
 from ragdistill_reranker.generated import Generated, QuestionWriter, fingerprint
 from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.lists import Lists, make_lists
+from ragdistill_reranker.own_words import InItsWords
 from ragdistill_reranker.questions import Question, questions
 from ragdistill_reranker.scoring import Pair, Scorer
 
@@ -156,7 +158,8 @@ class Setup(RunData):
     @property
     def _wanted(self) -> int:
         """How many lists are learnt from, at most."""
-        language = any(isinstance(scorer, LanguageModel) for scorer in self.scorers)
+        slow = (LanguageModel, InItsWords)
+        language = any(isinstance(scorer, slow) for scorer in self.scorers)
         return self.config.train_items or _LISTS[language]
 
     @cached_property
@@ -170,6 +173,12 @@ class Setup(RunData):
     @cached_property
     def questions(self) -> list[Question]:
         """What is learnt from: no evaluation query is among it."""
+        if len(self.collection.documents) < 2:
+            raise UserError(
+                "holds one document, and there is nothing to rank",
+                where=self.config.data,
+                mend="bring more of them",
+            )
         found = questions(
             self.collection,
             limit=self._wanted,
@@ -192,17 +201,23 @@ class Setup(RunData):
         return self.stage.find(queries, self.config.candidates)
 
     @cached_property
-    def train_lists(self) -> Lists:
-        """The lists that are learnt from, the positive first."""
-        asked, documents = self.questions, self.collection.documents
-        queries = [question.text for question in asked]
-        places = make_lists(
+    def train_places(self) -> Places:
+        """The documents of the lists that are learnt from, ``[q, ways]``, the positive first."""
+        asked, documents = self.questions, len(self.collection.documents)
+        return make_lists(
             self.train_candidates,
+            [question.text for question in asked],
             [question.relevant for question in asked],
-            documents=len(documents),
-            ways=min(self.config.ways, len(documents)),
+            documents=documents,
+            ways=min(self.config.ways, documents),
             seed=self.config.seed,
         )
+
+    @cached_property
+    def train_lists(self) -> Lists:
+        """Their texts."""
+        asked, documents, places = self.questions, self.collection.documents, self.train_places
+        queries = [question.text for question in asked]
         rows = []
         for question, row in zip(asked, places, strict=True):
             texts = ["" if place == NONE else documents[place].content for place in row]
@@ -274,9 +289,15 @@ class Setup(RunData):
         """On what scale its scores are: a model that is here knows it, an endpoint shows it."""
         if not isinstance(scorer, EndpointScorer):
             return scorer.scale
-        seen = scales.scale_of(scoring.stored(space, self.train_lists.pairs))
+        seen = scales.scale_of(scoring.stored(space, self.pairs))
         said = self.config.teacher_scale
-        if said not in (None, seen) and seen == scales.PROBABILITY:
+        if said == scales.PROBABILITY != seen:
+            raise UserError(
+                f"not all scores of {scorer.name} are between 0 and 1: those are no probabilities",
+                where="--teacher-scale",
+                mend=f"leave it out, or say {'logit' if seen == scales.UNKNOWN else seen}",
+            )
+        if said in ("logit", "log-likelihood") and seen == scales.PROBABILITY:
             raise UserError(
                 f"all scores of {scorer.name} are between 0 and 1: those are probabilities, not {said}s",
                 where="--teacher-scale",

@@ -18,7 +18,13 @@ from ragdistill.training.preparing import keep_some
 from ragdistill_reranker.config import Kind, RerankerConfig
 from ragdistill_reranker.cross_encoder import PairReader
 from ragdistill_reranker.first_stage import Scores
-from ragdistill_reranker.late_interaction import make_late_interaction, token_features
+from ragdistill_reranker.late_interaction import (
+    DOCUMENT_LENGTH,
+    QUERY_LENGTH,
+    load_reader,
+    make_late_interaction,
+    token_features,
+)
 from ragdistill_reranker.list_loss import Compare, Features, by_pairs, by_tokens, by_vectors
 from ragdistill_reranker.scoring import Pair
 from ragdistill_reranker.systems import PairSystem, System, TokenSystem, VectorSystem
@@ -53,8 +59,9 @@ class Student(System):
         """See :data:`ragdistill_reranker.list_loss.Read`."""
 
     @abstractmethod
-    def compare(self, ways: int) -> Compare:
-        """See :data:`ragdistill_reranker.list_loss.Compare`."""
+    def compare(self, ways: int, *, across: bool = False) -> Compare:
+        """See :data:`ragdistill_reranker.list_loss.Compare`; ``across``: each query with the documents of
+        all lists, where it reads them apart."""
 
     def save(self, folder: Path) -> None:
         """Leave it in ``folder``, where its own class of sentence-transformers loads it."""
@@ -103,9 +110,9 @@ class LateInteraction(_TwoTowers, TokenSystem):
         rows: Tensor = said["token_embeddings"][mask]
         return rows, mask.sum(dim=1).tolist()
 
-    def compare(self, ways: int) -> Compare:
+    def compare(self, ways: int, *, across: bool = False) -> Compare:
         """See :class:`Student`."""
-        return by_tokens(ways)
+        return by_tokens(ways, across=across)
 
     def encode(self, texts: Sequence[str], task: str) -> list[Scores]:
         """See ``TokenSystem``."""
@@ -147,9 +154,9 @@ class BiEncoder(_TwoTowers, VectorSystem):
         vectors = torch.nn.functional.normalize(self.model(features)["sentence_embedding"], dim=-1)
         return vectors, [1] * len(vectors)
 
-    def compare(self, ways: int) -> Compare:
+    def compare(self, ways: int, *, across: bool = False) -> Compare:
         """See :class:`Student`."""
-        return by_vectors(ways)
+        return by_vectors(ways, across=across)
 
 
 class JointReader(Student, PairSystem):
@@ -180,8 +187,10 @@ class JointReader(Student, PairSystem):
         logits: Tensor = self.model(features)["scores"]
         return logits[:, :1], [1] * len(logits)
 
-    def compare(self, ways: int) -> Compare:
+    def compare(self, ways: int, *, across: bool = False) -> Compare:
         """See :class:`Student`."""
+        if across:
+            raise ValueError("query and document are read together, and no others")
         return by_pairs(ways)
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Scores:
@@ -226,10 +235,13 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
                 texts,
                 device,
                 layers=config.student_layers,
+                query_length=config.query_length or QUERY_LENGTH,
+                document_length=config.document_length or DOCUMENT_LENGTH,
+                expanded=config.query_expansion,
             )
         )
     if config.student == "bi-encoder":
-        encoder = load_encoder(base, device)
+        encoder = load_reader(base, device)
         keep_some(encoder.model, config.student_layers)
         return BiEncoder(encoder.model)
     model = _one_logit(base, device)

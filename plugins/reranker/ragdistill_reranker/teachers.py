@@ -13,6 +13,7 @@ from ragdistill_reranker.cross_encoder import CrossEncoder
 from ragdistill_reranker.endpoint.asking import RERANK
 from ragdistill_reranker.endpoint.scorer import EndpointScorer
 from ragdistill_reranker.language_model import LanguageModel, Reading, usual_precision
+from ragdistill_reranker.own_words import InItsWords, answers_in_its_own_words
 from ragdistill_reranker.scoring import Scorer
 
 _SCORING: tuple[Kind, ...] = ("cross-encoder", "causal-lm")
@@ -34,6 +35,8 @@ def make_scorer(config: RerankerConfig, name: str) -> Scorer:
             raise UserError(
                 "cuts pairs of cross-encoders", where="--max-length", mend="leave it out"
             )
+        if reading is None and answers_in_its_own_words(model.path):
+            return InItsWords(model, chosen)
         return LanguageModel(
             model, chosen, reading or _usual(model), precision or usual_precision(chosen)
         )

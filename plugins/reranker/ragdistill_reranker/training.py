@@ -1,12 +1,13 @@
 """Fitting the student to the teacher's scores of lists."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ragdistill import losses
@@ -15,7 +16,7 @@ from ragdistill.training import fitting
 from ragdistill.training.fitting import COLUMN, Course, Pace
 from ragdistill.training.preparing import freeze_words, without_dropout
 from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
-from ragdistill_reranker.first_stage import Scores
+from ragdistill_reranker.first_stage import Places, Scores
 from ragdistill_reranker.list_loss import Features, list_loss
 from ragdistill_reranker.lists import Findings, Lists
 from ragdistill_reranker.students import Student
@@ -40,6 +41,8 @@ class Recipe(Pace):
     margin: float = 0.3
     alpha: float = 0.5
     """Of the mix: the share of the divergence, the rest is that of the scores themselves."""
+    in_batch: float = 0.0
+    """Weight of the contrast with the documents of the other lists of a step."""
 
 
 class Scale(nn.Module):
@@ -64,6 +67,17 @@ class Lesson:
     lists: Lists
     target: Scores
     findings: Findings
+    places: Places
+    """Which documents are listed, ``[q, n]``."""
+    relevant: Sequence[Sequence[int]]
+    """Places of all documents that are known to answer each query."""
+
+    def strangers(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+        """Which documents of the lists ``rows`` are in no way a query's own, ``[b, n, b]``: of the last axis
+        is the query."""
+        own = [{*self.places[row].tolist(), *self.relevant[row]} for row in rows]
+        listed, there = self.places[rows], self.lists.there[rows]
+        return np.stack([there & ~np.isin(listed, list(each)) for each in own], axis=-1)
 
     def chosen(self) -> list[int]:
         """The lists on which the teacher has an opinion."""
@@ -80,8 +94,9 @@ class Batches:
         self._student, self._lesson = student, lesson
 
     def __call__(self, batch: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-        """``{"document_input_ids": [b * n, l], ..., "label": [b, n, 3]}``: of each document the score,
-        whether it is there, and whether it may be taken for worse than the first."""
+        """``{"document_input_ids": [b * n, l], ..., "label": [b, n, 3 + b]}``: of each document the score,
+        whether it is there, whether it may be taken for worse than the first, and of which queries of the
+        batch it may be taken for a negative, for it is in another's list."""
         rows, lesson = [row[COLUMN] for row in batch], self._lesson
         features = self._student.features(
             [lesson.lists.queries[row] for row in rows], [lesson.lists.texts[row] for row in rows]
@@ -91,8 +106,13 @@ class Batches:
             for kind, inputs in features.items()
             for key, value in inputs.items()
         }
-        told = (lesson.target[rows], lesson.lists.there[rows], lesson.findings.usable[rows])
-        made["label"] = torch.from_numpy(np.stack(told, axis=-1).astype(np.float32))
+        told = (
+            lesson.target[rows],
+            lesson.lists.there[rows],
+            lesson.findings.usable[rows],
+        )
+        label = np.concatenate([np.stack(told, axis=-1), lesson.strangers(rows)], axis=-1)
+        made["label"] = torch.from_numpy(label.astype(np.float32))
         return made
 
 
@@ -110,7 +130,7 @@ class ListLoss(nn.Module):
         recipe = self._recipe
         return list_loss(
             self._student.read,
-            self._student.compare(label.shape[1]),
+            self._student.compare(label.shape[1], across=recipe.in_batch > 0),
             dict(zip(kinds, features, strict=True)),
             lambda scores: score_loss(self.scale(scores), label, recipe),
             chunk_tokens=recipe.chunk_tokens,
@@ -119,7 +139,15 @@ class ListLoss(nn.Module):
 
 
 def score_loss(scores: Tensor, label: Tensor, recipe: Recipe) -> Tensor:
-    """The loss of scores ``[b, n]`` on the teacher's scale, against a label ``[b, n, 3]``."""
+    """The loss of scores ``[b, n]`` on the teacher's scale, against the label of :class:`Batches`; with
+    in-batch negatives of scores ``[b, b * n]``."""
+    if recipe.in_batch > 0:
+        count, ways = label.shape[:2]
+        every = scores.view(count, count, ways)
+        own = every.diagonal(dim1=0, dim2=1).T
+        alone = score_loss(own, label, replace(recipe, in_batch=0.0))
+        others = label[..., 3:].bool().permute(2, 0, 1)
+        return alone + recipe.in_batch * losses.in_batch_nce(every, others)
     teacher, there, usable = label[..., 0], label[..., 1].bool(), label[..., 2].bool()
     negatives = usable[:, 1:]
 
