@@ -41,7 +41,7 @@ class PairReader:
 
     def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
         """See ``Scorer``."""
-        batches = [batch for window in windows for batch in self._batches(window)]
+        batches = (batch for window in windows for batch in self._batches(window))
         return forecast(batches, lambda batch: batch.tokens, lambda batch: self._scores(batch.rows))
 
     def _batches(self, pairs: Sequence[Pair]) -> Iterator["_Batch"]:

@@ -25,7 +25,7 @@ from ragdistill_reranker.training import Lesson, Objective, Recipe
 
 DEFAULT_GATE = 0.95
 """What the verdict asks for when no --gate is given: the usual go-ahead for rerankers."""
-_PACE = {"colbert": (1.0, 3e-5), "bi-encoder": (3.0, 5e-5), "cross-encoder": (3.0, 5e-5)}
+_PACE = {"colbert": (2.0, 5e-5), "bi-encoder": (3.0, 5e-5), "cross-encoder": (3.0, 5e-5)}
 """Passes and learning rate by student (benchmarks/LOG.md)."""
 _MEASURED = 256
 """Documents that a late-interaction student's projection is measured on."""

@@ -163,7 +163,7 @@ class LanguageModel(LocalScorer):
 
     def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
         """See ``Scorer``."""
-        rows = [row for window in windows for row in self._rows(window)]
+        rows = (row for window in windows for row in self._rows(window))
         return forecast(rows, lambda row: len(row.tokens), self._said)
 
     def _said(self, row: Row) -> Scores:

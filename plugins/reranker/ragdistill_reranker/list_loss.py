@@ -3,7 +3,7 @@
 A list of 32 documents is 32 times the activations of one. Here texts are read in chunks and read
 again for their gradient (GradCache, :mod:`ragdistill.training.gradcache`), and token vectors are compared
 one query at a time (:mod:`ragdistill.losses.maxsim`): loss and gradients are those of the whole batch.
-What fits into one chunk is read once.
+What may be held at once is read once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
+from ragdistill.encoder import BATCH_TOKENS
 from ragdistill.losses import maxsim
 from ragdistill.training.gradcache import cached_loss
 
@@ -48,7 +49,9 @@ def list_loss(
     padded = 0
     for kind, features in inputs.items():
         told = _seen(features).sum(dim=1).tolist()
-        for part in token_budget_batches(told, chunk_tokens):
+        # Smaller batches of like length are the faster ones, where all are held, too.
+        fast = BATCH_TOKENS[features["attention_mask"].device.type]
+        for part in token_budget_batches(told, min(chunk_tokens, fast)):
             chunks.append((kind, part))
             padded += len(part) * max(told[place] for place in part)
     lengths = {kind: [0] * len(part["attention_mask"]) for kind, part in inputs.items()}

@@ -67,7 +67,7 @@ class InItsWords(LocalScorer):
 
     def forecast(self, windows: Iterable[Sequence[Pair]]) -> Forecast:
         """See ``Scorer``."""
-        parts = [[each[n] for n in places] for each in windows for places in _batches(each)]
+        parts = ([each[n] for n in places] for each in windows for places in _batches(each))
         return forecast(parts, self._tokens, self._scores)
 
     def _scores(self, pairs: Sequence[Pair]) -> Scores:

@@ -57,6 +57,7 @@ def _writing(setup: Setup) -> tuple[list[str], scoring.Forecast, Setup]:
     if setup.writer is None:
         return [], scoring.Forecast(0, 0.0), setup
     other = Setup(replace(setup.config, questions="pieces"), setup.folder)
+    vars(other)["scorers"] = setup.scorers  # loaded once
     asked = [question for question in other.questions if question.rest is not None]
     documents = [other.collection.documents[question.relevant[0]].content for question in asked]
     left = len(setup.writer.missing(documents))

@@ -84,7 +84,7 @@ Batch = TypeVar("Batch")
 
 
 def forecast(
-    batches: Sequence[Batch],
+    batches: Iterable[Batch],
     size: Callable[[Batch], int],
     run: Callable[[Batch], object],
     *,
@@ -98,9 +98,15 @@ def forecast(
         run: has the teacher read one.
         probes: how many are run, about.
     """
-    tokens = sum(map(size, batches))
-    step = max(1, len(batches) // probes)
-    chosen = batches[step // 2 :: step]
+    tokens, step = 0, 1
+    kept: list[Batch] = []
+    for number, batch in enumerate(batches):
+        tokens += size(batch)
+        if number % step == 0:
+            kept.append(batch)
+        if len(kept) > 2 * probes:  # all of them would be all texts once more
+            kept, step = kept[::2], 2 * step
+    chosen = kept[:: max(1, len(kept) // probes)]
     if not chosen:
         return Forecast(0, 0.0)
     started = perf_counter()
