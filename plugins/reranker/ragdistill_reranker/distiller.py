@@ -27,6 +27,8 @@ DEFAULT_GATE = 0.95
 """What the verdict asks for when no --gate is given: the usual go-ahead for rerankers."""
 _PACE = {"colbert": (2.0, 5e-5), "bi-encoder": (3.0, 5e-5), "cross-encoder": (3.0, 5e-5)}
 """Passes and learning rate by student (benchmarks/LOG.md)."""
+_PACE_OF_LAYERS = (1.5, 2e-4)
+"""Those of a cross-encoder that lost layers: what is left has to find a new way through them."""
 _MEASURED = 256
 """Documents that a late-interaction student's projection is measured on."""
 
@@ -81,7 +83,8 @@ class RerankerDistiller(Distiller[RerankerConfig]):
     @cached_property
     def _recipe(self) -> Recipe:
         config = self.config
-        epochs, lr = _PACE[config.student]
+        pruned = config.student == "cross-encoder" and config.student_layers
+        epochs, lr = _PACE_OF_LAYERS if pruned else _PACE[config.student]
         return Recipe(
             objective=self.objective,
             epochs=config.epochs or epochs,
