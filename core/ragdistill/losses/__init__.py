@@ -5,18 +5,28 @@ that the same batch in equal pieces gives the same loss and the same gradient. A
 couples the texts of a batch and is therefore defined on whole batches only.
 """
 
+from ragdistill.losses.chunked import Head, TeacherStates, chunked_distillation
 from ragdistill.losses.contrastive import info_nce
+from ragdistill.losses.logits import LogitObjective, logit_distillation, token_divergences
 from ragdistill.losses.matryoshka import over_prefixes
 from ragdistill.losses.maxsim import maxsim
 from ragdistill.losses.regression import cosine_regression, mse_regression
 from ragdistill.losses.scores import listwise_kl, margin_hinge, margin_mse, ranknet, score_mse
 from ragdistill.losses.similarity import similarity_kl
 from ragdistill.losses.states import state_regression, window_means
+from ragdistill.losses.targets import SparseTargets, answer_tokens
 
 __all__ = [
+    "Head",
+    "LogitObjective",
+    "SparseTargets",
+    "TeacherStates",
+    "answer_tokens",
+    "chunked_distillation",
     "cosine_regression",
     "info_nce",
     "listwise_kl",
+    "logit_distillation",
     "margin_hinge",
     "margin_mse",
     "maxsim",
@@ -26,5 +36,6 @@ __all__ = [
     "score_mse",
     "similarity_kl",
     "state_regression",
+    "token_divergences",
     "window_means",
 ]
