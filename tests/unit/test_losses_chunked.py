@@ -283,5 +283,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     case = Case()
     with pytest.raises(ValueError, match=r"states \(7, 3\), head \(13, 4\)"):
         chunked_distillation(case.hidden[:, :3], Head(case.weight), case.teacher, case.labels)
-    with pytest.raises(ValueError, match="chunks of -1"):
-        case.chunked(case.teacher, chunk=-1)
+    with pytest.raises(ValueError, match="chunks of 0"):
+        case.chunked(case.teacher, chunk=0)
+    with pytest.raises(ValueError, match="labels are from -100"):
+        chunked_distillation(case.hidden, Head(case.weight), case.teacher, case.labels - 100)

@@ -241,6 +241,10 @@ def test_what_cannot_be_meant_is_refused() -> None:
         logit_distillation(student, targets[:1], torch.tensor([1, 1]))
     with pytest.raises(ValueError, match=r"labels \(1,\) of 2 tokens"):
         logit_distillation(student, targets, torch.tensor([1]))
+    with pytest.raises(ValueError, match="labels are from -100 to 1, of 9 ids"):
+        logit_distillation(student, targets, torch.tensor([1, -100]))
+    with pytest.raises(ValueError, match="teacher's ids are from 0 to 1, of 1 ids"):
+        logit_distillation(student, targets, torch.tensor([0, 0]), vocabulary=1)
     with pytest.raises(ValueError, match=r"\[n, k\], \[n, k\], \[n\]"):
         SparseTargets(ids, targets.probs, targets.probs)
     with pytest.raises(ValueError, match="int64"):

@@ -87,15 +87,16 @@ def chunked_distillation(
         Scalar; 0 where no answer token is, with a gradient of zeros.
 
     Raises:
-        ValueError: shapes do not agree, or labels are missing.
+        ValueError: shapes do not agree, labels are missing, or there is no such id.
     """
-    check(len(hidden), len(teacher), labels, objective)
     if hidden.ndim != 2 or hidden.shape[1:] != head.weight.shape[1:]:
         raise ValueError(f"states {tuple(hidden.shape)}, head {tuple(head.weight.shape)}")
     theirs = None if isinstance(teacher, SparseTargets) else len(teacher.head.weight)
     words = shared_words(len(head.weight), theirs, vocabulary)
+    check(len(hidden), teacher, labels, objective, words)
     wide = torch.promote_types(hidden.dtype, torch.float32)
-    length = chunk or max(1, CHUNK_BYTES // (wide.itemsize * words))
+    fitting = max(1, CHUNK_BYTES // (wide.itemsize * words))
+    length = fitting if chunk is None else chunk
     if length < 1:
         raise ValueError(f"chunks of {length} tokens")
     parts = (hidden, head.weight, head.bias)

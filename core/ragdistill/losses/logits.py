@@ -6,6 +6,7 @@ answer tokens of the whole step. Here the logits of all tokens exist; ``chunked`
 """
 
 import math
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -27,7 +28,8 @@ class LogitObjective:
     KL(Q || P), ``symmetric`` the mean of both, or ``jsd``, GKD's
     ``beta KL(P || M) + (1 - beta) KL(Q || M)`` with ``M = beta P + (1 - beta) Q``. At its ends, where
     that is 0 by definition, ``jsd`` is forward (``beta`` 0) and reverse KL (1), as in TRL's
-    ``generalized_jsd_loss``, which it equals but for the factor T², which TRL leaves out.
+    ``generalized_jsd_loss``. It equals that given labels, but for T², which TRL leaves out; without
+    labels TRL divides by sequences, not by tokens.
 
     Attributes:
         alpha: what the teacher weighs against the labels, 0 to 1.
@@ -108,10 +110,10 @@ def logit_distillation(
         Scalar; 0 where no answer token is, with a gradient of zeros.
 
     Raises:
-        ValueError: shapes do not agree, or labels are missing.
+        ValueError: shapes do not agree, labels are missing, or there is no such id.
     """
-    check(len(student), len(teacher), labels, objective)
     words = shared_words(student.shape[1], _ids_of(teacher), vocabulary)
+    check(len(student), teacher, labels, objective, words)
     wide = torch.promote_types(student.dtype, torch.float32)
     with torch.autocast(student.device.type, enabled=False):
         logits = student[:, :words].to(wide)
@@ -155,15 +157,27 @@ def shared_words(ours: int, theirs: int | None, vocabulary: int | None) -> int:
     return vocabulary
 
 
-def check(tokens: int, told: int, labels: Tensor | None, objective: LogitObjective) -> None:
-    """Raise ValueError unless ``told`` tokens of the teacher and the labels are of ``tokens`` tokens,
-    and labels there as needed."""
-    if told != tokens:
-        raise ValueError(f"{tokens} tokens of the student against {told} of the teacher")
+def check(
+    tokens: int,
+    teacher: Sized,
+    labels: Tensor | None,
+    objective: LogitObjective,
+    words: int,
+) -> None:
+    """Raise ValueError unless teacher and labels are of ``tokens`` tokens, labels are there as needed,
+    and what both name are among the first ``words`` ids."""
+    if len(teacher) != tokens:
+        raise ValueError(f"{tokens} tokens of the student against {len(teacher)} of the teacher")
     if labels is None and objective.alpha < 1:
         raise ValueError(f"no labels, of which alpha {objective.alpha} wants to learn")
     if labels is not None and labels.shape != (tokens,):
         raise ValueError(f"labels {tuple(labels.shape)} of {tokens} tokens: they must be [n]")
+    ids = teacher.ids if isinstance(teacher, SparseTargets) else None
+    for name, named in (("labels", labels), ("the teacher's ids", ids)):
+        if named is not None and named.numel():
+            least, most = (int(end) for end in named.aminmax())
+            if least < 0 or most >= words:
+                raise ValueError(f"{name} are from {least} to {most}, of {words} ids from 0")
 
 
 def _ids_of(teacher: Tensor | SparseTargets) -> int | None:

@@ -53,8 +53,7 @@ class SparseTargets:
 
     def to(self, device: torch.device | str) -> "SparseTargets":
         """The same on ``device``."""
-        parts = (self.ids, self.probs, self.tail)
-        return SparseTargets(*(part.to(device, non_blocking=True) for part in parts))
+        return SparseTargets(self.ids.to(device), self.probs.to(device), self.tail.to(device))
 
     @property
     def real(self) -> Tensor:
