@@ -24,7 +24,7 @@ from ragdistill.losses.logits import (
 )
 from ragdistill.losses.targets import SparseTargets, certain
 
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 24 << 20
 """What the logits of one chunk may take, in float32, where its length is not given."""
 _LABELS = LogitObjective(divergence="forward")
 
@@ -270,10 +270,22 @@ def _whole_slope(
     logits: Tensor, teacher: Tensor, objective: LogitObjective, scale: float
 ) -> Tensor:
     """As :func:`_sparse_slope` over all ids, of tempered ``logits`` against ``teacher``'s, ``[c, v]``
-    each at temperature 1."""
+    each, which are not what they were afterwards."""
+    if objective.kind == "forward":
+        return _forward_slope(logits, teacher, scale)
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         losses = token_divergences(leaf, teacher, replace(objective, temperature=1.0))
         (slope,) = torch.autograd.grad(losses.sum(), leaf)
     torch.mul(slope, scale, out=logits)
     return losses.detach()
+
+
+def _forward_slope(logits: Tensor, teacher: Tensor, scale: float) -> Tensor:
+    """Of forward KL, whose gradient is Q - P: autograd would hold several such matrices more."""
+    logits.sub_(logits.logsumexp(dim=1, keepdim=True))
+    teacher.sub_(teacher.logsumexp(dim=1, keepdim=True))
+    probs = teacher.exp()
+    losses = teacher.sub_(logits).mul_(probs).sum(dim=1)
+    logits.exp_().sub_(probs).mul_(scale)
+    return losses

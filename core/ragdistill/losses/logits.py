@@ -55,6 +55,12 @@ class LogitObjective:
             known = ", ".join(get_args(Divergence))
             raise ValueError(f"no divergence {self.divergence!r}; there are {known}")
 
+    @property
+    def kind(self) -> Divergence:
+        """The divergence that D is; one end of ``jsd`` where ``beta`` is 0 or 1."""
+        ends: dict[float, Divergence] = {0.0: "forward", 1.0: "reverse"}
+        return ends.get(self.beta, "jsd") if self.divergence == "jsd" else self.divergence
+
     def between(self, student: Tensor, teacher: Tensor, teacher_logs: Tensor) -> Tensor:
         """D of each of n tokens, ``[n]``.
 
@@ -63,14 +69,12 @@ class LogitObjective:
             teacher: its probabilities, ``[n, m]``.
             teacher_logs: their logarithms, ``[n, m]``, finite.
         """
-        ends = {0.0: "forward", 1.0: "reverse"}
-        kind = ends.get(self.beta, "jsd") if self.divergence == "jsd" else self.divergence
-        if kind == "forward":
+        if self.kind == "forward":
             return _kl(teacher, teacher_logs, student)
         own = student.exp()
-        if kind == "reverse":
+        if self.kind == "reverse":
             return _kl(own, student, teacher_logs)
-        if kind == "symmetric":
+        if self.kind == "symmetric":
             both = _kl(teacher, teacher_logs, student) + _kl(own, student, teacher_logs)
             return both / 2
         mixed = torch.logaddexp(
