@@ -12,6 +12,7 @@ CLAIMS = (
     "quality",
     "storage",
     "gradcache",
+    "logit_losses",
     "students",
     "dimensions",
     "lists",

@@ -6,7 +6,9 @@ gradient. A similarity loss and in-batch negatives couple the texts of a batch a
 on whole batches only.
 """
 
+from ragdistill.losses.chunked import Head, TeacherStates, chunked_distillation
 from ragdistill.losses.contrastive import info_nce
+from ragdistill.losses.logits import LogitObjective, logit_distillation, token_divergences
 from ragdistill.losses.matryoshka import over_prefixes
 from ragdistill.losses.maxsim import maxsim
 from ragdistill.losses.regression import cosine_regression, mse_regression
@@ -20,12 +22,20 @@ from ragdistill.losses.scores import (
 )
 from ragdistill.losses.similarity import similarity_kl
 from ragdistill.losses.states import state_regression, window_means
+from ragdistill.losses.targets import SparseTargets, answer_tokens
 
 __all__ = [
+    "Head",
+    "LogitObjective",
+    "SparseTargets",
+    "TeacherStates",
+    "answer_tokens",
+    "chunked_distillation",
     "cosine_regression",
     "in_batch_nce",
     "info_nce",
     "listwise_kl",
+    "logit_distillation",
     "margin_hinge",
     "margin_mse",
     "maxsim",
@@ -35,5 +45,6 @@ __all__ = [
     "score_mse",
     "similarity_kl",
     "state_regression",
+    "token_divergences",
     "window_means",
 ]
