@@ -131,12 +131,12 @@ def test_bm25_and_rankings_of_others_give_candidates(tmp_path: Path, data: Path)
 def test_a_plan_says_what_collecting_then_asks(tmp_path: Path, data: Path) -> None:
     teacher = ("--teacher", str(save_language_model(tmp_path / "teacher")), "--token-dims", "16")
     plan = report_of(run(tmp_path, data, *teacher, "--dry-run", "--json"))["plan"]
+    assert not (tmp_path / "run").exists()
     done = report_of(run(tmp_path, data, *teacher, "--stages", "collect", "--json"))
     assert (plan["items"], plan["tokens"]) == tuple(
         done["stages"]["collect"][key] for key in ("items", "tokens")
     )
     assert plan["seconds"] > 0
-    assert not (tmp_path / "planned").exists()
 
 
 def alike(query: str, document: str) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ragdistill_reranker.first_stage import Scores
 from ragdistill_reranker.lists import Lists
+from ragdistill_reranker.max_similarity import max_similarities
 from ragdistill_reranker.scoring import Pair
 
 Request = Sequence[Pair]
@@ -49,7 +50,7 @@ class TokenSystem(System):
         ):
             if there.any():
                 listed = [told[text] for text, mark in zip(documents, there, strict=True) if mark]
-                found[row, there] = max_similarities(query, listed)
+                found[row, there] = _compared(query, listed)
         return found
 
     def serve(self, requests: Sequence[Request]) -> Serve:
@@ -60,7 +61,7 @@ class TokenSystem(System):
         def rerank(number: int) -> Scores:
             pairs = requests[number]
             (query,) = self.encode([pairs[0][0]], "query")
-            return max_similarities(query, [told[text] for _, text in pairs])
+            return _compared(query, [told[text] for _, text in pairs])
 
         return rerank
 
@@ -112,13 +113,10 @@ class PairSystem(System):
         return lambda number: self.score_pairs(requests[number])
 
 
-def max_similarities(query: Scores, documents: Sequence[Scores]) -> Scores:
-    """``sum_i max_j q_i d_j`` ``[n]`` of token vectors ``[l, d]`` with those of n documents, of which each
-    has a token; of a query without one, 0."""
-    starts = np.cumsum([0, *(len(each) for each in documents[:-1])])
-    similar = query @ np.concatenate(documents).T
-    best: Scores = np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
-    return best
+def _compared(query: Scores, documents: Sequence[Scores]) -> Scores:
+    """A query's token vectors with those of each document, ``[n]``."""
+    lengths = [len(each) for each in documents]
+    return max_similarities(query, np.concatenate(documents), lengths)
 
 
 def _documents(requests: Sequence[Request]) -> list[str]:

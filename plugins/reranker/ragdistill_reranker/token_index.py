@@ -33,10 +33,10 @@ from ragdistill.errors import UserError
 from ragdistill.export.folder import atomic_folder
 from ragdistill.files import write_json
 from ragdistill.metrics.ranking import check_finite
+from ragdistill_reranker.max_similarity import Vectors, max_similarities
 
 faiss: Any = _faiss  # its stubs know less than it has
 TokenCoding = Literal["float32", "float16", "int8", "binary", "residual", "pq"]
-Vectors = NDArray[np.float32]
 
 CODINGS: tuple[TokenCoding, ...] = get_args(TokenCoding)
 CODES, STARTS, CODEC, IDS, RECORD = (
@@ -134,17 +134,11 @@ class TokenIndex:
         Args:
             query: vectors of its tokens, ``[tokens, d]``.
         """
-        out = np.zeros(len(places), np.float32)
-        lengths = self.lengths[list(places)] if len(places) else np.empty(0, np.int64)
-        if not lengths.any() or not len(query):
-            return out
+        if not len(places):
+            return np.zeros(0, np.float32)
         # A slice of a file on the disk is no copy until they are put together.
         parts = [self.codes[self.starts[place] : self.starts[place + 1]] for place in places]
-        similar = np.asarray(query, np.float32) @ self._decode(np.concatenate(parts)).T
-        whole = lengths > 0  # reduceat takes an empty part for its first element
-        begin = (np.cumsum(lengths) - lengths)[whole]
-        out[whole] = np.maximum.reduceat(similar, begin, axis=1).sum(axis=0)
-        return out
+        return max_similarities(query, self._decode(np.concatenate(parts)), [*map(len, parts)])
 
     def _decode(self, codes: NDArray[np.uint8]) -> Vectors:
         if not len(codes):
