@@ -146,7 +146,7 @@ class _Chunked(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         # In place: a second copy of the head's gradient may be what does not fit any more. Autograd
         # notices, and refuses to hand out a second time what was scaled.
