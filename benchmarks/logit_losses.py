@@ -3,11 +3,13 @@ full-vocabulary loss and half its time, with the loss and gradients of its refer
 
 Vocabulary 49,152, hidden size 576, 4 x 512 tokens, float32, forward KL at T = 2, forward and backward
 to hidden states and head. What a step adds at its peak is had in a process of its own; the teacher's
-logits are there before. TRL's loss is measured where TRL is installed, which nothing here needs.
+logits are there before, unless they are made of its states. TRL's loss is measured where TRL is
+installed, which nothing here needs.
 """
 
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -35,7 +37,7 @@ OURS = {
     "sparse, chunked": "full",
     "sparse, chunked, head frozen": "full, head frozen",
     "sparse, chunked, with labels": "full, with labels",
-    "teacher's states, chunked": "full",
+    "teacher's states, chunked": "full, teacher's states",
 }
 TRL = {"TRL, beta 0": 0.0, "TRL, beta 0.5": 0.5}
 Step = Callable[[], tuple[Tensor, ...]]
@@ -104,14 +106,18 @@ def step(way: str, inputs: dict[str, Tensor]) -> Step:
     sparse = SparseTargets(inputs["ids"], inputs["probs"], inputs["tail"])
 
     def loss() -> Tensor:
+        teacher: Tensor | SparseTargets | TeacherStates
         if "chunked" in way:
             states = TeacherStates(inputs["states"], Head(inputs["weight"]))
             teacher = sparse if "sparse" in way else states
             return chunked_distillation(hidden, Head(weight), teacher, labels, objective)
         if way in TRL:
             return of_trl(hidden @ weight.T, inputs["logits"], TRL[way])
-        targets = sparse if "sparse" in way else inputs["logits"]
-        return logit_distillation(hidden @ weight.T, targets, labels, objective)
+        if "states" in way:
+            teacher = inputs["states"] @ inputs["weight"].T
+        else:
+            teacher = sparse if "sparse" in way else inputs["logits"]
+        return logit_distillation(hidden @ weight.T, teacher, labels, objective)
 
     def run() -> tuple[Tensor, ...]:
         hidden.grad = weight.grad = None
@@ -125,6 +131,7 @@ def step(way: str, inputs: dict[str, Tensor]) -> Step:
 
 def of_trl(student: Tensor, teacher: Tensor, beta: float) -> Tensor:
     """TRL's loss, times T²."""
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     from trl.experimental.gkd import GKDTrainer  # type: ignore[import-not-found]
 
     shape = (ROWS, LENGTH, WORDS)

@@ -7,7 +7,6 @@ kernels of one's own; here with distillation from sparse targets. Scaling comes 
 held in float32, so that a mean over many tokens does not vanish in float16.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +23,10 @@ from ragdistill.losses.logits import (
 )
 from ragdistill.losses.targets import SparseTargets, certain
 
-CHUNK_BYTES = 24 << 20
-"""What the logits of one chunk may take, in float32, where its length is not given."""
+CHUNK = 256
+"""Tokens at a time, where it is not given: fewer read the head, and its gradient, too often."""
+_CACHED = 4 << 20  # bytes of logits that stay in a processor's cache from one pass to the next
 _LABELS = LogitObjective(divergence="forward")
-
-_Slope = Callable[[Tensor, slice], Tensor]
-"""Loss of each token of a chunk, ``[c]``; the logits given become the gradient of their sum."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def chunked_distillation(
     objective: LogitObjective = BALANCED,
     normaliser: float | Tensor | None = None,
     vocabulary: int | None = None,
-    chunk: int | None = None,
+    chunk: int = CHUNK,
 ) -> Tensor:
     """:func:`ragdistill.losses.logit_distillation` of ``hidden`` read by ``head``.
 
@@ -81,7 +78,7 @@ def chunked_distillation(
         objective: what is minimised.
         normaliser: what the sum over tokens is divided by; None for n.
         vocabulary: ids that exist, from 0; None for all that both sides have.
-        chunk: tokens at a time; None for as many as fit in :data:`CHUNK_BYTES`.
+        chunk: tokens that go through the head at a time.
 
     Returns:
         Scalar; 0 where no answer token is, with a gradient of zeros.
@@ -94,31 +91,42 @@ def chunked_distillation(
     theirs = None if isinstance(teacher, SparseTargets) else len(teacher.head.weight)
     words = shared_words(len(head.weight), theirs, vocabulary)
     check(len(hidden), teacher, labels, objective, words)
-    wide = torch.promote_types(hidden.dtype, torch.float32)
-    fitting = max(1, CHUNK_BYTES // (wide.itemsize * words))
-    length = fitting if chunk is None else chunk
-    if length < 1:
-        raise ValueError(f"chunks of {length} tokens")
+    if chunk < 1:
+        raise ValueError(f"chunks of {chunk} tokens")
     parts = (hidden, head.weight, head.bias)
     wanted = tuple(torch.is_grad_enabled() and p is not None and p.requires_grad for p in parts)
-    work = _Work(_slope(teacher, labels, objective, words), words, length, wanted)
+    if isinstance(teacher, TeacherStates):
+        teacher = _ready(teacher, words)
+    work = _Work(teacher, labels, objective, words, chunk, wanted)
     total: Tensor = _Chunked.apply(*parts, work)  # type: ignore[no-untyped-call]
     return total / (max(len(hidden), 1) if normaliser is None else normaliser)
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be done with the logits of ``words`` ids of ``length`` tokens at a time, and whether
-    gradients of states, weight and bias are ``wanted``."""
+    """What is learnt, in ``words`` ids and ``length`` tokens at a time, and whether gradients of states,
+    weight and bias are ``wanted``."""
 
-    slope: _Slope
+    teacher: SparseTargets | TeacherStates
+    labels: Tensor | None
+    objective: LogitObjective
     words: int
     length: int
     wanted: tuple[bool, ...]
 
+    def targets(self, rows: slice) -> tuple[Tensor | SparseTargets | None, Tensor | None]:
+        """What there is to learn of some tokens, from the teacher and from the labels."""
+        alpha = self.objective.alpha
+        labels = None if self.labels is None or alpha == 1 else self.labels[rows]
+        if alpha == 0:
+            return None, labels
+        if isinstance(self.teacher, SparseTargets):
+            return self.teacher[rows], labels
+        return _teacher_logits(self.teacher, rows), labels
+
 
 class _Chunked(torch.autograd.Function):
-    """The sum over tokens of ``work.slope``."""
+    """The sum over tokens of what is learnt."""
 
     @staticmethod
     def forward(
@@ -139,7 +147,7 @@ class _Chunked(torch.autograd.Function):
                 rows = slice(start, start + work.length)
                 states = hidden[rows].to(precision)
                 slope = _read(states, head, logits[: len(states)])
-                total += work.slope(slope, rows).sum()
+                total += _slopes(slope, *work.targets(rows), work.objective)
                 _collect(sums, rows, states, head, slope)
         ctx.save_for_backward(*sums)
         ctx.dtypes = [None if part is None else part.dtype for part in parts]
@@ -197,43 +205,74 @@ def _collect(
         to_weight[:words] += narrow.T @ states
 
 
-def _slope(
-    teacher: SparseTargets | TeacherStates,
+def _slopes(
+    logits: Tensor,
+    targets: Tensor | SparseTargets | None,
     labels: Tensor | None,
     objective: LogitObjective,
-    words: int,
-) -> _Slope:
-    """The objective, summed over tokens."""
-    alpha, temperature = objective.alpha, objective.temperature
+) -> Tensor:
+    """The sum of a chunk's losses; its logits ``[c, v]`` become the gradient of it.
 
-    def taught(logits: Tensor, rows: slice) -> Tensor:
-        if isinstance(teacher, SparseTargets):
-            found = _sparse_slope(logits, teacher[rows], objective, alpha * temperature)
-        else:
-            theirs = _teacher_logits(teacher, rows, words)
-            found = _whole_slope(logits, theirs.div_(temperature), objective, alpha * temperature)
-        return alpha * temperature**2 * found
-
-    def slope(logits: Tensor, rows: slice) -> Tensor:
-        if labels is None or alpha == 1:
-            return taught(logits.div_(temperature), rows)
-        tempered = logits / temperature if alpha > 0 else None
-        found = _sparse_slope(logits, certain(labels[rows]), _LABELS, 1 - alpha)
-        losses = (1 - alpha) * found
-        if tempered is not None:
-            losses = losses + taught(tempered, rows)
-            logits.add_(tempered)
-        return losses
-
-    return slope
+    A processor does a few tokens at a time, so that what it needs besides is little and stays in its
+    cache. Elsewhere it is calls that cost.
+    """
+    size = max(1, len(logits))
+    if logits.device.type == "cpu":
+        size = max(1, _CACHED // (logits.shape[1] * logits.itemsize))
+    total = logits.new_zeros(())
+    for start in range(0, len(logits), size):
+        rows = slice(start, start + size)
+        told = None if targets is None else targets[rows]
+        total += _slope(
+            logits[rows], told, None if labels is None else labels[rows], objective
+        ).sum()
+    return total
 
 
-def _teacher_logits(teacher: TeacherStates, rows: slice, words: int) -> Tensor:
-    states, head = teacher.states[rows].detach(), teacher.head
+def _slope(
+    logits: Tensor,
+    targets: Tensor | SparseTargets | None,
+    labels: Tensor | None,
+    objective: LogitObjective,
+) -> Tensor:
+    """The loss of each token, ``[c]``; ``logits`` become the gradient of their sum."""
+    copy = logits.clone() if labels is not None and targets is not None else logits
+    losses = logits.new_zeros(len(logits))
+    if targets is not None:
+        losses += _taught(copy, targets, objective)
+    if labels is not None:
+        share = 1 - objective.alpha
+        losses += share * _sparse_slope(logits, certain(labels), _LABELS, share)
+    if copy is not logits:
+        logits.add_(copy)
+    return losses
+
+
+def _taught(logits: Tensor, targets: Tensor | SparseTargets, objective: LogitObjective) -> Tensor:
+    """The teacher's part of :func:`_slope`."""
+    temperature = objective.temperature
+    logits.div_(temperature)
+    scale = objective.alpha * temperature  # T² D, whose logits are divided by T
+    if isinstance(targets, SparseTargets):
+        losses = _sparse_slope(logits, targets, objective, scale)
+    else:
+        losses = _whole_slope(logits, targets.div_(temperature), objective, scale)
+    return scale * temperature * losses
+
+
+def _ready(teacher: TeacherStates, words: int) -> TeacherStates:
+    """The teacher in the precision of its products, once and not a chunk, with ``words`` ids."""
+    with torch.no_grad():
+        precision = _precision(teacher.states, teacher.head.weight)
+        head = _narrowed(teacher.head, words, precision)
+        return TeacherStates(teacher.states.to(precision), head)
+
+
+def _teacher_logits(teacher: TeacherStates, rows: slice) -> Tensor:
+    states = teacher.states[rows]
     wide = torch.promote_types(states.dtype, torch.float32)
-    precision = torch.promote_types(states.dtype, head.weight.dtype)
-    out = states.new_empty(len(states), words, dtype=wide)
-    return _read(states.to(precision), _narrowed(head, words, precision), out)
+    shape = (len(states), len(teacher.head.weight))
+    return _read(states, teacher.head, states.new_empty(shape, dtype=wide))
 
 
 def _sparse_slope(
