@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CACHE := $(CURDIR)/.cache
 
-.PHONY: demo test unit lint bench integrations interop docs wheel clean
+.PHONY: demo test unit lint bench integrations interop lists docs wheel clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,11 @@ integrations: $(INSTALLED)
 # ONNX=KIND=FOLDER names an export to read instead of MiniLM's.
 interop: $(INSTALLED)
 	RAGDISTILL_HOME=$(CACHE) $(BIN)/python -m benchmarks.interop $(CACHE)/interop $(ONNX:%=--onnx %)
+
+# What training over long lists takes in memory, against sentence-transformers and PyLate, which gets an
+# environment of its own under .cache.
+lists: $(INSTALLED)
+	RAGDISTILL_HOME=$(CACHE) $(BIN)/python -m benchmarks.lists $(CACHE)/pylate
 
 # The generated pages (command line, hooks), and every snippet in docs/ run.
 docs: $(INSTALLED)

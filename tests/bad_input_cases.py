@@ -1,8 +1,9 @@
 """The rows of tests/unit/test_bad_input.py."""
 
-from safetensors import SafetensorError
-
+from bad_input_rag import RAG
 from bad_input_rerankers import RERANKERS
+from bad_input_rewriters import REWRITERS
+from bad_input_runs import RUNS, SEVERAL, STORES
 from bad_input_scenes import (
     BASE,
     QRELS,
@@ -10,28 +11,23 @@ from bad_input_scenes import (
     appended,
     as_is,
     both,
-    collected,
     cut_short,
     edited,
     environment,
     failing,
-    full,
     good_data,
     has_module,
-    held,
     no_module,
-    no_room_for,
     not_a_zip,
     on_the_index,
     other_architecture,
     parquet,
     pickled,
-    raising,
     removed,
-    space_file,
     written,
     zip_bomb,
 )
+from bad_input_stacks import STACKS
 from bad_input_students import STUDENTS
 from bad_input_table import BEGUN, case
 from bad_input_teachers import ENDPOINTS, PANELS, PROCESSES
@@ -39,8 +35,6 @@ from bad_input_teachers import ENDPOINTS, PANELS, PROCESSES
 CHECK = "data check data"
 FETCH = "models fetch Wheeled"
 WHEEL = "tinymodel-1.0-py3-none-any.whl"
-
-SEVERAL = "embedder --teacher teacher --data data --out run --store store --epochs 1"
 
 DATA = [
     case("no-folder", as_is, "data check dta", "dta", "no data named", "a built-in"),
@@ -274,72 +268,6 @@ OPTIONS = [
          "did you mean 'embedder'", "installed: "),
 ]  # fmt: skip
 
-RUNS = [
-    case("out-file", written("run", "mine"), BASE, "'run' is a file"),
-    case("out-below-file", written("file", "mine"), f"{BASE} --out file/run", "file/run",
-         "choose another --out"),
-    case("others", written("run/thesis.txt", "mine"), BASE, "run: is not empty", "thesis.txt"),
-    case("read-only", failing("pathlib.Path.mkdir", 30), BASE, "Read-only", "choose another --out"),
-    case("component-run", both(collected, edited("run/run.json", component="reranker")), BASE,
-         "run: holds a run of component 'reranker'", "choose another --out"),
-    case("other-options", collected, f"{BASE} --epochs 2", "run: was started with --epochs 1.0",
-         "choose another --out"),
-    case("other-teacher", both(collected, another_teacher(seed=1)), f"{BASE} --store store2",
-         "run: the teacher is not the one", "choose another --out"),
-    case("in-use", held, BASE, "run: is in use by process", "wait for it"),
-    case("no-sweep", both(has_module("optuna"), collected), f"{BASE} --sweep lr=0.1,0.2",
-         "run: holds no sweep", "choose another --out"),
-    case("no-frontier", collected, f"{SEVERAL} --frontier 2,1", "run: holds no frontier",
-         "choose another --out"),
-    case("chosen", both(collected, edited("run/run.json", stages={"export": {"state": "done", "result":
-         {"frontier": {"entries": []}}}})), BASE, "run: was chosen by --frontier", "give --frontier again"),
-    case("damaged", written("run/run.json", '{"schema": 1, '), BASE, "run/run.json", "restore it"),
-    case("odd", written("run/run.json", '{"schema": 1, "component": "embedder", "method": '
-         '"embedder/similarity", "stages": []}'), BASE, "run/run.json", "choose another --out"),
-    case("newer", both(collected, edited("run/run.json", schema=99)), BASE, "run/run.json",
-         "schema 99", "upgrade ragdistill"),
-    case("no-report", collected, "report show data", "data: holds no report.json", "finished run"),
-    case("full-first", no_room_for("run.json"), BASE, "run: no space left", "the same command"),
-    case("full-journal", failing("ragdistill.signals.journal.Journal.append"), BASE, "store",
-         "no space left", "the same command", leaves=BEGUN),
-    case("full-shard", failing("ragdistill.signals.shards.write"), BASE, "store",
-         "no space left", "the same command", leaves=BEGUN),
-    case("full-space", no_room_for("space.json"), BASE, "store: no space left", leaves=BEGUN),
-    case("full-weights", raising("ragdistill.training.fitting.ScheduledTrainer._save",
-         SafetensorError("I/O error: No space left on device (os error 28)")), BASE,
-         "run: no space left", "the same command", leaves=BEGUN),
-    case("full-optimizer", both(full, raising("torch.save", RuntimeError("unexpected pos 3"))),
-         BASE, "run: no space left", "the same command", leaves=BEGUN),
-    case("full-rankings", no_room_for("student.trec"), BASE, "run: no space left", leaves=BEGUN),
-    case("full-report", no_room_for("report.html"), BASE, "run: no space left", leaves=BEGUN),
-]  # fmt: skip
-
-STORES = [
-    case("newer-store", space_file(lambda told: told | {"schema": 99}), BASE, "space.json",
-         "newer ragdistill", "upgrade ragdistill"),
-    case("damaged-space", space_file(lambda told: "{"), BASE, "space.json", "damaged", "prune"),
-    case("foreign-space", space_file(lambda told: told | {"id": "0" * 64}), BASE, "space.json",
-         "does not give its id"),
-    case("same-name", both(collected, removed("run"), another_teacher(seed=1)), BASE, "store: ",
-         "knows teacher", "differ in weights", "--accept-teacher-change"),
-    case("store-file", written("store", "mine"), BASE, "store: the signal store is no folder"),
-    case("store-protocol", as_is, f"{BASE} --store nfs4://x", "nfs4://x", "cannot open"),
-    case("store-secret", as_is, f"{BASE} --store ftp://me:pass@host/store", "credentials",
-         "from the environment"),
-    case("dims-words", as_is, f"{BASE} --dims 8,wide", "--dims", "whole numbers"),
-    case("dims-beyond", as_is, f"{BASE} --dims 4096,8", "--dims", "prefix of 4096 dimensions"),
-    case("dims-twice", as_is, f"{BASE} --dims 8,8", "--dims", "8 is named twice"),
-    case("store-missing", as_is, "signals prune --store nowhere --teacher t --yes", "nowhere: ",
-         "no signals of teacher 't'", "shows all"),
-    case("export-space", collected, "signals export --store store zz out.npy", "no space 'zz'"),
-    case("export-exists", both(collected, written("out.npy", "mine")),
-         "signals export --store store SPACE out.npy", "out.npy: exists already", "another name"),
-    case("export-format", collected, "signals export --store store SPACE out.xls",
-         "out.xls: unknown format", ".parquet"),
-    case("export-full", both(collected, no_room_for("out.parquet")),
-         "signals export --store store SPACE out.parquet", "out.parquet: no space left"),
-]  # fmt: skip
-
 CASES = [
     *DATA,
     *MODELS,
@@ -348,7 +276,10 @@ CASES = [
     *OPTIONS,
     *STUDENTS,
     *RERANKERS,
+    *RAG,
+    *REWRITERS,
     *RUNS,
     *PROCESSES,
     *STORES,
+    *STACKS,
 ]

@@ -1,6 +1,7 @@
 """Rows of tests/unit/test_bad_input.py: what a reranker is taught by, on and with."""
 
 import json
+import shutil
 from collections.abc import Callable
 
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from bad_input_scenes import DOCUMENTS, Scene, Set, as_is, both, written
 from bad_input_table import case
 from tiny_models import save_static, texts
-from tiny_scorers import save_cross_encoder, save_language_model
+from tiny_scorers import save_cross_encoder, save_in_its_words, save_language_model
 
 RERANK = (
     "reranker --teacher scorer --student-model teacher --token-dims 16 --data data --out run"
@@ -35,6 +36,12 @@ def language(scene: Scene) -> None:
     """A language model in the scorer's place."""
     scored(scene)
     save_language_model(scene.folder / "scorer")
+
+
+def own_words(scene: Scene) -> None:
+    """A language model that says how it is read."""
+    scored(scene)
+    save_in_its_words(scene.folder / "scorer")
 
 
 def classes(scene: Scene) -> None:
@@ -89,6 +96,14 @@ def begun(scene: Scene) -> None:
     scene.write("other/run.json", json.dumps({"schema": 1, "stages": {}}))
 
 
+def asymmetric(scene: Scene) -> None:
+    """A run whose student searches what its teacher has indexed."""
+    scored(scene)
+    told = {"schema": 1, "stages": {}, "config": {"asymmetric": True}}
+    scene.write("other/run.json", json.dumps(told))
+    shutil.copytree(scene.folder / "teacher", scene.folder / "other/student")
+
+
 _GOOD = tuple(f"q{n} d{d} {9 - d}" for n in range(4) for d in range(3))
 
 RERANKERS = [
@@ -96,10 +111,19 @@ RERANKERS = [
     case("rerank-embedder", scored, f"{RERANK} --teacher MiniLM", "MiniLM is of kind embedder, not cross-encoder"),
     case("rerank-no-head", scored, f"{RERANK} --teacher teacher", "teacher: is made as BertModel",
          "ForSequenceClassification"),
+    case("rerank-tokenizer", both(scored, written("scorer/tokenizer.json", "{")), RERANK, "scorer: does not load as a "
+         "tokenizer"),
+    case("rerank-tokenizer-config", both(scored, written("scorer/tokenizer_config.json", "[")), RERANK, "scorer: does not "
+         "load as a tokenizer"),
     case("rerank-unknown", scored, f"{RERANK} --teacher bge-reranker-v2-m4", "did you mean"),
     case("rerank-gap", scored, f"{RERANK} --teacher scorer,", "--teacher", "nothing between commas"),
     case("rerank-twice", scored, f"{RERANK} --teacher scorer,scorer", "--teacher: scorer and scorer are one"),
     case("rerank-classes", classes, RERANK, "scorer: sorts pairs into 3 classes and has no score"),
+    case("rerank-student-classes", both(classes, lambda scene: save_cross_encoder(scene.folder / "other")),
+         RERANK.replace("--teacher scorer", "--teacher other --student cross-encoder --first-stage bm25")
+         .replace("teacher --token-dims 16", "scorer"), "scorer: sorts pairs into 3 classes", "--student-model"),
+    case("rerank-precision-own", own_words, f"{RERANK} --teacher scorer/whole --precision float32", "--precision: whole "
+         "is read as", "--reading"),
     case("rerank-constant", head(torch.zeros_like), RERANK, "--teacher: scorer scores all", "alike",
          leaves=SPOILT),
     case("rerank-nan", head(lambda weights: weights * float("nan")), RERANK, "NaN or infinity",
@@ -135,18 +159,30 @@ RERANKERS = [
          "on different scales", "scorer: logit"),
     case("rerank-first-stage", scored, f"{RERANK} --first-stage bm24", "bm24"),
     case("rerank-first-scorer", scored, f"{RERANK} --first-stage bge-reranker-base", "is of kind cross-encoder"),
+    case("rerank-first-folder", scored, f"{RERANK} --first-stage scorer", "scorer: is made as "
+         "BertForSequenceClassification, not as an embedder", "--first-stage"),
+    case("rerank-first-language", language, f"{RERANK} --first-stage scorer", "scorer: is made as LlamaForCausalLM"),
+    case("rerank-joint-language", language, RERANK.replace("--token-dims 16", "--student cross-encoder --first-stage bm25")
+         .replace("student-model teacher", "student-model scorer --student-layers 1"), "scorer: writes text", "--student-model"),
+    case("rerank-coding-few", scored, f"{RERANK} --token-coding pq", "--token-coding: pq is learnt from 9,984"),
     case("rerank-first-both", begun, f"{RERANK} --candidates-from other --first-stage bm25", "--first-stage: "
          "the candidates are those of"),
     case("rerank-run-early", begun, f"{RERANK} --candidates-from other", "other: has no student"),
     case("rerank-no-file", scored, f"{RERANK} --candidates-from others.trec", "others.trec", "No such file"),
+    case("rerank-no-file-first", scored, f"{RERANK} --teacher nowhere --candidates-from others.trec", "others.trec"),
+    case("rerank-no-run", scored, f"{RERANK} --candidates-from data", "data: holds no run"),
     case("rerank-unknown-document", ranked(*_GOOD, "q3 d99 1"), f"{RERANK} --candidates-from others.trec --candidates 9",
          "others.trec: names the document 'd99' for the query 'q3'", "not in the corpus"),
     case("rerank-few", ranked(*_GOOD[:-2]), f"{RERANK} --candidates-from others.trec",
-         "others.trec: ranks 1 document for the query 'q3'", "two or more"),
+         "others.trec: ranks 1 document for the query 'q3'", "rank two or more"),
     case("rerank-unranked", ranked(*_GOOD[:-3]), f"{RERANK} --candidates-from others.trec",
          "others.trec: ranks no documents for the query 'q3'"),
     case("rerank-nan-rank", ranked(*_GOOD[:-1], "q3 d2 nan"), f"{RERANK} --candidates-from others.trec",
          "others.trec:12: the score 'nan' ranks nothing"),
+    case("rerank-endless-rank", ranked(*_GOOD[:-1], "q3 d2 9e38"), f"{RERANK} --candidates-from others.trec",
+         "others.trec:12: the score '9e38' ranks nothing"),
+    case("rerank-run-asymmetric", asymmetric, f"{RERANK} --candidates-from other", "other: has a student for queries "
+         "alone", "other/rankings/student.trec"),
     case("rerank-nothing-to-ask", of_one_word, RERANK, "data: holds nothing that could be put as a question"),
     case("rerank-generated", scored, f"{RERANK} --questions generated", "--questions: the teacher 'scorer' writes "
          "none"),
@@ -158,6 +194,11 @@ RERANKERS = [
     case("rerank-url", scored, f"{RERANK} --teacher-url http://host/v1", "--teacher-url: the teacher 'scorer' is not",
          "rerank:NAME"),
     case("rerank-scale", scored, f"{RERANK} --teacher-scale logit", "--teacher-scale: the teacher 'scorer' is not"),
+    case("rerank-budget", scored, f"{RERANK} --teacher-budget 1", "--teacher-budget: the teacher 'scorer' is not"),
+    case("rerank-hot", scored, f"{RERANK} --temperature 1e30", "--temperature", "less than or equal to 100"),
+    case("rerank-no-place", scored, f"{RERANK} --store /proc/x", "/proc/x", "cannot be written", leaves=("run/",)),
+    case("rerank-swept", scored, f"{RERANK.replace('--token-dims 16', '--student cross-encoder')} --sweep in_batch=0,1",
+         "--in-batch: a cross-encoder would have"),
     case("rerank-no-url", scored, f"{RERANK} --teacher rerank:tiny", "--teacher-url"),
     case("rerank-down", scored, f"{RERANK} --teacher rerank:tiny --teacher-url http://127.0.0.1:9/v1",
          "127.0.0.1:9", "no usable answer"),

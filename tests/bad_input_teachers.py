@@ -44,8 +44,12 @@ ENDPOINTS = [
          "--student: the teacher has no layers", "name a model"),
     case("endpoint-not", as_is, f"{BASE} --teacher-url http://host/v1", "--teacher-url: the teacher "
          "'teacher' is not behind an endpoint", "openai:NAME"),
+    case("endpoint-not-priced", as_is, f"{BASE} --teacher-price 1", "--teacher-price: the teacher 'teacher' is not"),
     case("endpoint-no-price", endpoint(), f"{ASKED} --teacher-budget 5", "--teacher-budget: needs a "
          "price", "--teacher-price"),
+    case("endpoint-price", endpoint(), f"{ASKED} --teacher-price dear", "--teacher-price: 'dear' is not a price",
+         "0.02"),
+    case("endpoint-price-below-zero", endpoint(), f"{ASKED} --teacher-price -1", "--teacher-price: '-1' is not"),
     case("endpoint-budget", endpoint(), f"{ASKED} --teacher-budget 0.00001 --teacher-price 0.13",
          "--teacher-budget: the next text might cost more", "0.000000 USD", "raise it"),
     case("endpoint-long", endpoint(lambda number: "400" if number > 3 else None), ASKED,

@@ -216,6 +216,9 @@ class _Handler(BaseHTTPRequestHandler):
                 endpoint.billed += endpoint.tokens(asked)
             time.sleep(endpoint.stall)
             return
+        if fault == "declined":
+            self._say(400, _error("against the rules", "content_filter"))
+            return
         if fault and fault.startswith("wait "):
             self._say(429, _error("slow down"), {"Retry-After": fault.split()[1]})
             return
@@ -260,8 +263,8 @@ def _spoilt(rows: list[dict[str, Any]], fault: str | None) -> list[dict[str, Any
     return rows
 
 
-def _error(message: str) -> bytes:
-    return json.dumps({"error": {"message": message, "type": "made", "code": None}}).encode()
+def _error(message: str, code: str | None = None) -> bytes:
+    return json.dumps({"error": {"message": message, "type": "made", "code": code}}).encode()
 
 
 def in_base64(vector: np.ndarray) -> str:

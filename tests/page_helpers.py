@@ -3,6 +3,9 @@
 import math
 from typing import Any
 
+import numpy as np
+
+from ragdistill.metrics.calibration import calibration
 from ragdistill.report import schema
 from report_helpers import state
 
@@ -52,6 +55,8 @@ def full() -> dict[str, Any]:
             },
         ],
     }
+    report["quality_by"]["asks"] = [{"asks": "how many", "queries": 9, **_quality(0.98)}]
+    report["calibration"] = {key: _calibration(n) for n, key in enumerate(("before", "student"))}
     report["worst"] = {
         "measure": "nDCG@10",
         "depth": 100,
@@ -70,6 +75,11 @@ def _quality(kept: float) -> dict[str, Any]:
         "retention": kept,
         "ci95": [kept - 0.03, kept + 0.02],
     }
+
+
+def _calibration(system: int) -> dict[str, Any]:
+    sure = np.linspace(0.2, 1, 500) ** 0.3
+    return calibration(sure, np.arange(500) % 10 < 6 + system)
 
 
 def _losses() -> list[dict[str, float]]:

@@ -1,7 +1,12 @@
 """A made-up but complete run, as run.json holds it."""
 
 import copy
+import io
 from typing import Any
+
+from rich.console import Console
+
+from ragdistill.report import schema, terminal
 
 STATE: dict[str, Any] = {
     "schema": 1,
@@ -140,3 +145,20 @@ STATE: dict[str, Any] = {
 def state() -> dict[str, Any]:
     """A copy of its own, to be changed."""
     return copy.deepcopy(STATE)
+
+
+def made_report(**changes: Any) -> dict[str, Any]:
+    """The report of that run."""
+    return schema.build(state()) | changes
+
+
+def bare_report() -> dict[str, Any]:
+    """That of a run whose stages left nothing."""
+    return schema.build(state() | {"stages": {}})
+
+
+def on_terminal(report: dict[str, Any], width: int = 80) -> str:
+    """What a terminal shows of it."""
+    stream = io.StringIO()
+    terminal.render(report, Console(file=stream, width=width))
+    return stream.getvalue()

@@ -3,7 +3,14 @@
 from pathlib import Path
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from tiny_models import make_tokenizer
 
@@ -43,6 +50,28 @@ def save_in_its_words(folder: Path) -> Path:
         str(folder / "whole")
     )
     return folder / "whole"
+
+
+def save_roberta(folder: Path) -> Path:
+    """A cross-encoder that counts positions from one after its padding, as its family does, with a
+    tokenizer that names no greatest length."""
+    tokenizer = make_tokenizer()
+    tokenizer.model_max_length = int(1e30)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        type_vocab_size=2,
+        pad_token_id=tokenizer.pad_token_id,
+        num_labels=1,
+    )
+    torch.manual_seed(0)
+    RobertaForSequenceClassification(config).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def save_cross_encoder(folder: Path, *, seed: int = 0, labels: int = 1) -> Path:

@@ -8,6 +8,7 @@ from ragdistill.data.entries import DatasetEntry
 from ragdistill.distiller import STAGES, Distiller, Method, Plan, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.hookspecs import hookimpl
+from ragdistill.rag.serving import Serving
 
 __all__ = [
     "STAGES",
@@ -17,6 +18,7 @@ __all__ = [
     "Plan",
     "RunConfig",
     "Section",
+    "Serving",
     "Stage",
     "UserError",
     "hookimpl",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from annotated_types import Ge, Gt, Le
 
 from ragdistill.errors import UserError, nearest
+from ragdistill.mappings import read_mapping
 
 Affects = Literal["collect", "train", "evaluate", "export", "report"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -175,35 +176,12 @@ def read(file: Path, cls: type[RunConfig]) -> dict[str, Any]:
     Raises:
         UserError: missing or unreadable file, not a mapping, unknown key (the nearest is named).
     """
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", where=file, mend="name a YAML file of options"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"cannot be read: not UTF-8 (at byte {error.start})",
-            where=file,
-            mend="convert it to UTF-8",
-        ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2026-99-99 is a ValueError
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise UserError(f"is not YAML: {problem}", where=f"{file}{line}") from error
-    if not isinstance(loaded, dict):
-        raise UserError(
-            "holds no mapping of options to values",
-            where=file,
-            mend="write one option a line, as seed: 1",
-        )
+    loaded = read_mapping(file)
     known = {field.name for field in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for raw, value in loaded.items():
         key = str(raw).replace("-", "_")
+        key = f"{key}_" if f"{key}_" in known else key
         if key not in known:
             raise UserError(f"unknown option {str(raw)!r}{nearest(key, known)}", where=file)
         if key in values:  # with a dash and with an underscore
@@ -213,8 +191,9 @@ def read(file: Path, cls: type[RunConfig]) -> dict[str, Any]:
 
 
 def flag(name: str) -> str:
-    """The command-line spelling of a field: ``train_items`` -> ``--train-items``."""
-    return "--" + name.replace("_", "-")
+    """The command-line spelling of a field: ``train_items`` -> ``--train-items``. One that may not be
+    named as it is spelt ends in an underscore: ``lambda_`` -> ``--lambda``."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:

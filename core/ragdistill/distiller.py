@@ -27,11 +27,14 @@ class Plan:
     steps: tuple[str, ...]
     """One line for people each: what is collected, from whom, what is trained."""
     items: int | None = None
+    """So many of the ``unit`` are asked of the teacher."""
     tokens: int | None = None
     store_bytes: int | None = None
     seconds: float | None = None
     usd: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    unit: str = "texts"
+    """What ``items`` counts, in words."""
 
 
 class Distiller(ABC, Generic[Config]):
@@ -83,6 +86,16 @@ class Distiller(ABC, Generic[Config]):
     def judge(self) -> Section:
         """The verdict, from what ``evaluate`` has left: taken again whenever the report is written,
         so that another gate costs nothing."""
+        return {}
+
+    def diagnose(self, show: int) -> Section:
+        """What ``ragdistill diagnose`` says of a run that has trained, beside its held-out losses: figures, and
+        as ``findings`` rows of ``what`` is wrong and what to ``change`` (:mod:`ragdistill.diagnosis`). Nothing
+        is written.
+
+        Args:
+            show: of how many answers the teacher's words are ``shown``.
+        """
         return {}
 
     def judge_system(self, system: str, compared: int) -> Section:

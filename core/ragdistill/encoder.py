@@ -16,6 +16,7 @@ from torch import Tensor
 from ragdistill.batching import token_budget_batches
 from ragdistill.errors import UserError, loading
 from ragdistill.losses import window_means
+from ragdistill.positions import readable_tokens
 
 Rows = list[list[int]]
 """Token ids of each text, special tokens included, cut at the model's maximum length."""
@@ -212,6 +213,9 @@ def load_encoder(path: Path, device: str, *, max_length: int | None = None) -> E
         )
     if not is_static(model) and not hasattr(model.tokenizer, "pad"):
         raise UserError("has no tokenizer that batches can be made with", where=path)
+    most = readable_tokens(model)
+    if most is not None and encoder_of(model).max_length > most:
+        cut_at(model, most)
     if max_length is not None:
         limit = encoder_of(model).max_length
         if max_length > limit:

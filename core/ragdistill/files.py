@@ -15,7 +15,16 @@ from ragdistill.errors import UserError
 
 _CHUNK = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_FORBIDDEN = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,  # of a folder to be made: its parent takes none, as those of /proc do
+    errno.ENOTDIR,
+    errno.EEXIST,
+}
+_CUT_SHORT = "unexpected pos"
+"""What torch says of a file whose limit was met."""
 
 
 @contextmanager
@@ -46,14 +55,15 @@ def writing(where: str | Path) -> Iterator[None]:
 def _error_number(error: Exception, where: str | Path) -> int:
     """The operating system's number of an error, 0 where it has none.
 
-    Writers in native code do not pass it on: safetensors tells it in words only, torch not at all,
-    but leaves a disk that has no space.
+    Writers in native code do not pass it on: safetensors tells it in words only, torch that less
+    was written than it gave, or nothing at all, but leaves a disk that has no space.
     """
     if isinstance(error, OSError):
         return error.errno or 0
     folder = Path(where)
     full = folder.exists() and shutil.disk_usage(folder).free < _CHUNK
-    return errno.ENOSPC if full or os.strerror(errno.ENOSPC) in str(error) else 0
+    told = any(word in str(error) for word in (*map(os.strerror, _FULL), _CUT_SHORT))
+    return errno.ENOSPC if full or told else 0
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pluggy
 if TYPE_CHECKING:
     from ragdistill.data.entries import DatasetEntry
     from ragdistill.distiller import Method, Stage
+    from ragdistill.rag.serving import Serving
 
 hookspec = pluggy.HookspecMarker("ragdistill")
 hookimpl = pluggy.HookimplMarker("ragdistill")
@@ -37,6 +38,13 @@ def ragdistill_models() -> Iterable[Path]:
 @hookspec
 def ragdistill_datasets() -> "Iterable[DatasetEntry]":
     """Return the built-in data sets this plugin brings, without building them."""
+    raise NotImplementedError
+
+
+@hookspec
+def ragdistill_serving() -> "Iterable[Serving]":
+    """Return which parts of a RAG stack this plugin opens for ``ragdistill rag``, without importing
+    what opens them."""
     raise NotImplementedError
 
 

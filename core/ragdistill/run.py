@@ -33,7 +33,7 @@ class Run:
             "method": method,
             "config": as_dict(config),
             "inputs": {},
-            "versions": _versions(),
+            "versions": versions(),
             "seed": config.seed,
             "stages": {},
         }
@@ -223,7 +223,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python, and of the packages that figures depend on."""
     found = {"python": platform.python_version()}
     for name in _VERSIONED:
         try:

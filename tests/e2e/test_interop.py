@@ -23,6 +23,8 @@ def test_other_libraries_give_what_the_student_gives(tmp_path: Path) -> None:
     if done.returncode == 3:
         pytest.skip(done.stderr.splitlines()[-1])
     assert done.returncode == 0, done.stdout + done.stderr
+    for kind in ("embedder", "cross-encoder", "multi-vector"):
+        assert f"Optimum, {kind} " in done.stdout
     found = re.search(r"PLAID.*: overlap@10 with exact MaxSim ([\d.]+)", done.stdout)
     assert found, done.stdout
     assert float(found[1]) >= 0.8

@@ -16,7 +16,7 @@ from ragdistill.cli import main
 from ragdistill.data.training_texts import TrainText
 from ragdistill.encoder import load_encoder
 from ragdistill.files import sha256_file
-from ragdistill.training import lora
+from ragdistill.training import checkpoints
 from ragdistill.training.preparing import transformer_of
 from ragdistill_embedder import training
 from ragdistill_embedder.config import EmbedderConfig
@@ -86,7 +86,7 @@ def test_training_that_was_cut_short_ends_in_the_same_student(
     monkeypatch.setattr(training.StoredSignals, "__call__", cut_short)
     run(place, hard.name, *words, status=1)
     assert list((hard / "checkpoints").rglob(training.STATE_HEAD))
-    assert bool(list((hard / "checkpoints").rglob(lora.WEIGHTS))) == bool(how)
+    assert bool(list((hard / "checkpoints").rglob(checkpoints.WEIGHTS))) == bool(how)
     run(place, hard.name, *words)
     for name in ("model.safetensors", training.PROJECTION):
         assert sha256_file(calm / "student" / name) == sha256_file(hard / "student" / name)

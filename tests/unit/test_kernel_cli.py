@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from kernel_helpers import Fake, FakeConfig, files_under, fresh_cli
 from ragdistill import UserError
-from ragdistill.cli import PluginGroup
+from ragdistill.cli import PluginGroup, main
 from ragdistill.cli.component import exit_status
 
 Command = Callable[..., Result]
@@ -58,14 +59,16 @@ def test_an_unknown_command_suggests_the_nearest(cli: PluginGroup) -> None:
 
 def test_verbs_and_components_are_listed_apart(cli: PluginGroup) -> None:
     components, _, verbs = CliRunner().invoke(cli, ["--help"]).output.partition("Verbs:")
-    assert "embedder  Distil a sentence embedder." in components
+    assert re.search("^  embedder +Distil a sentence embedder.$", components, re.MULTILINE)
     assert "pydocs" not in components
-    assert {line.split()[0] for line in verbs.splitlines() if line.strip()} == {
+    assert set(re.findall(r"^  (\S+)", verbs, re.MULTILINE)) == {
         "data",
+        "diagnose",
         "embed",
         "methods",
         "models",
         "plugins",
+        "rag",
         "report",
         "signals",
     }
@@ -122,11 +125,37 @@ def test_without_a_verdict_a_gate_asks_nothing() -> None:
     assert exit_status({"verdict": None}, 0.9) == 0
 
 
+def test_an_interrupt_says_how_to_go_on(command: Command) -> None:
+    Fake.trouble = {"train": KeyboardInterrupt()}
+    stopped = command()
+    assert stopped.exit_code == 1
+    assert "the same command goes on" in stopped.stderr
+    Fake.trouble, Fake.calls = {}, []
+    assert command().exit_code == 0
+    assert Fake.calls == ["train", "evaluate", "export"]
+
+
+def test_libraries_say_no_more_than_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, loud = logging.getLogger(), logging.getLogger("loud")
+    for logger in (root, loud):
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "level", logger.level)
+    loud.setLevel(logging.DEBUG)  # as bm25s does when it is imported
+    assert main.callback is not None
+    main.callback(0)
+    loud.debug("nobody asked")
+    loud.warning("look")
+    assert capsys.readouterr().err == "WARNING loud: look\n"
+
+
 def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     result = command("--dry-run")
     assert result.exit_code == 0
     assert result.stdout.startswith("1. ask T\n2. teach S\n")
     assert "unknown" in result.stdout
+    assert re.search(r"^ +texts: 3$", result.stdout, re.MULTILINE)
     told = json.loads(command("--dry-run", "--json").stdout)
     assert told["plan"]["items"] == 3
     assert told["plan"]["tokens"] is None

@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from kernel_helpers import METHOD, Fake, FakeConfig, fresh_cli
-from ragdistill import STAGES, DatasetEntry, Stage, hookimpl, hookspecs, plugins
+from ragdistill import STAGES, DatasetEntry, Serving, Stage, hookimpl, hookspecs, plugins
 from ragdistill.cli import PluginGroup
 from ragdistill.cli.running import StageLines
 from ragdistill.data.collection import Collection, Document
 from ragdistill.data.loading import load
 from ragdistill.pipeline import run_stages
+from ragdistill.rag.parts import announced
 from ragdistill.run import Run
 
 HOOKS = sorted(name for name in dir(hookspecs) if name.startswith("ragdistill_"))
@@ -100,6 +101,17 @@ def test_hook_datasets(cli: PluginGroup) -> None:
     cli.pm.register(Data(), "numbers")
     assert load("numbers").name == "numbers"
     assert "numbers" in CliRunner().invoke(cli, ["data", "list"]).stdout
+
+
+def test_hook_serving(cli: PluginGroup) -> None:
+    class Serves:
+        @hookimpl
+        def ragdistill_serving(self) -> list[Serving]:
+            return [Serving("rewriter", "mine", f"{__name__}:numbers")]
+
+    cli.pm.register(Serves(), "mine")
+    assert "mine" in [each.component for each in announced()["rewriter"]]
+    assert {"embedder", "reranker", "generator"} <= set(announced())
 
 
 class Watcher:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ragdistill.data.collection import Document, Query
 from ragdistill.metrics import retrieval
-from ragdistill.metrics.by_query import paired, quality_by, terciles
+from ragdistill.metrics.by_query import Paired, by_asking, paired, quality_by, terciles
 from ragdistill.metrics.retrieval import Task
 from ragdistill.metrics.trec import Rankings
 from ragdistill.metrics.worst import shortened, worst
@@ -112,6 +112,17 @@ def test_groups_are_parts_of_all_queries() -> None:
     assert (alike["queries"], alike["student"], alike["retention"]) == (1, 0.0, 0.0)
     assert quality_by(task, TEACHER, STUDENT, None, seed=0)["near_duplicate"] is None
     assert len(quality_by(task, TEACHER, STUDENT, [], seed=0)["near_duplicate"]) == 1
+
+
+def test_questions_are_told_apart_by_what_they_ask_for() -> None:
+    texts = ["How many are there?", "In which year?", "name it", "Who, and when?", "how is it WHO"]
+    values = Paired("F1", np.ones(5), np.array([1, 0, 1, 0.5, 0.25]))
+    found = by_asking(values, texts, seed=0)
+    assert {row["asks"]: row["student"] for row in found} == {
+        "how many": 1, "which": 0, "other": 1, "who": 0.5, "how": 0.25,
+    }  # fmt: skip
+    twice = by_asking(Paired("F1", np.ones(3), np.zeros(3)), ["why", "who", "who"], seed=0)
+    assert [(row["asks"], row["queries"]) for row in twice] == [("who", 2), ("why", 1)]
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=200))

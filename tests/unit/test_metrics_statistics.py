@@ -116,11 +116,36 @@ def test_few_queries_never_go() -> None:
     assert 0.95**59 < 0.05 < 0.95**58
     few = verdict.decide(np.ones(58), np.ones(58), gate=0.95, seed=0)
     assert (few.decision, few.queries_needed) == ("inconclusive", 59)
-    assert "59 would (1 more)" in few.reason
+    assert few.reason == "too few queries for a verdict: at least 59 at this gate, and here are 58"
+    worse = verdict.decide(np.ones(4), np.array([0.9, 0.9, 0.9, 0.8]), gate=0.95, seed=0)
+    assert (worse.decision, worse.queries_needed) == ("inconclusive", 59)
     assert verdict.decide(np.ones(59), np.ones(59), gate=0.95, seed=0).decision == "go"
     # Queries on which the teacher finds nothing tell nothing.
     teacher = np.repeat([1.0, 0.0], 58)
-    assert verdict.decide(teacher, teacher, gate=0.95, seed=0).queries_needed == 118
+    blind = verdict.decide(teacher, teacher, gate=0.95, seed=0)
+    assert blind.queries_needed == 118
+    assert (
+        "at least 59 on which the teacher is above 0 at this gate; of the 116 here it is on 58"
+        in blind.reason
+    )
+
+
+@pytest.mark.parametrize("student", [[1, 1, 1, 1, 0], [0, 0, 0, 0, 1]])
+def test_a_margin_is_not_said_to_lie_where_none_can(student: list[float]) -> None:
+    """Values are between 0 and 1, so no mean of student - gate x teacher is below -gate or above 1."""
+    values = np.array(student, dtype=np.float64)
+    teacher = np.linspace(0.4, 0.6, len(values))
+    free = verdict.decide(teacher, values, gate=0.9, seed=0)
+    held = verdict.decide(teacher, values, gate=0.9, seed=0, within=(0.0, 1.0))
+    assert free.interval is not None
+    assert held.interval is not None
+    assert free.interval[0] < -0.9 or free.interval[1] > 1
+    assert -0.9 <= held.interval[0] < held.margin < held.interval[1] <= 1
+    assert (held.decision, held.reason) == (free.decision, free.reason)
+    lifts = verdict.decide(teacher, values, gate=0.9, seed=0, within=(-1.0, 1.0))
+    assert lifts.interval == (max(free.interval[0], -1.9), min(free.interval[1], 1.9))
+    with pytest.raises(ValueError, match="between"):
+        verdict.decide(teacher, -values, gate=0.9, seed=0, within=(0.0, 1.0))
 
 
 def test_as_many_queries_as_said_do_settle_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import sentence_transformers
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
 from ragdistill.models.resolve import resolve
 from ragdistill_reranker import students, teachers
@@ -20,7 +21,7 @@ from ragdistill_reranker.lists import Lists, examine
 from ragdistill_reranker.own_words import InItsWords
 from ragdistill_reranker.training import Lesson, first_scale
 from tiny_models import save_tiny, texts
-from tiny_scorers import save_cross_encoder, save_in_its_words
+from tiny_scorers import save_cross_encoder, save_in_its_words, save_roberta
 
 PAIRS = [(texts(30)[n % 4], " ".join(texts(30)[n : n + 1 + n % 3])) for n in range(24)]
 
@@ -44,6 +45,27 @@ def second_above_first(folder: Path) -> np.ndarray:
     found: np.ndarray = (logits[:, 1] - logits[:, 0]).numpy()
     assert np.abs(found).min() > 1e-3  # else a sign would not show
     return found
+
+
+def test_an_embedder_becomes_a_student_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = RerankerConfig(teacher="any", student="cross-encoder", device="cpu")
+    students.make(config, save_tiny(tmp_path / "base"), [])
+    assert "Converting" not in caplog.text
+
+
+def test_long_texts_end_where_the_positions_of_the_family_end(tmp_path: Path) -> None:
+    folder = save_roberta(tmp_path / "roberta")
+    scorer = CrossEncoder(resolve(str(folder)), "cpu")
+    assert scorer.max_length == 63  # of 64 positions, one stands for padding, which comes first
+    long = " ".join(["harbour", "tide", "storm"] * 40)
+    [(_, scores, tokens)] = list(scorer.answers([("harbour", long)]))
+    assert np.isfinite(scores).all()
+    assert tokens == 63
+    encoder = load_encoder(folder, "cpu")
+    assert encoder.max_length == encoder.model.max_seq_length == 63
+    assert np.isfinite(encoder.encode([long])).all()
 
 
 def test_scores_are_the_logits_of_the_library(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from endpoint_helpers import seeded
 from ragdistill.endpoint import address, client
 from ragdistill.endpoint.identity import Records
 from ragdistill.errors import UserError
+from ragdistill.first_stage import Words
 from ragdistill.signals.places import place
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill_reranker import latency
 from ragdistill_reranker.endpoint.asking import RERANK, by_query
 from ragdistill_reranker.endpoint.identity import PROBES
 from ragdistill_reranker.endpoint.scorer import EndpointScorer
-from ragdistill_reranker.first_stage import Words
 from ragdistill_reranker.scoring import Collected, Pair, collect, stored
 from rerank_helpers import Reranker, drawn, logit, reranking
 

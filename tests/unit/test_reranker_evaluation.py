@@ -5,9 +5,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from ragdistill.data.collection import Document, Query
+from ragdistill.first_stage import NONE, Candidates
+from ragdistill.metrics.lift import lift
 from ragdistill.metrics.retrieval import Task
-from ragdistill_reranker.evaluation import agreement, lift, reranked
-from ragdistill_reranker.first_stage import NONE, Candidates
+from ragdistill_reranker.evaluation import agreement, reranked
 
 
 def test_the_lift_is_shared_out_and_its_interval_holds_it() -> None:

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from ragdistill.cli import main
 from ragdistill.data.collection import Document
+from ragdistill.first_stage import Words
 from ragdistill.models.resolve import resolve
 from ragdistill.signals.store import SignalStore
-from ragdistill_reranker.first_stage import Words
 from ragdistill_reranker.generated import (
     BATCH,
     TURNS,

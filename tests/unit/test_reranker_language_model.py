@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragdistill.models.resolve import resolve
+from ragdistill.packing import Group, pack
 from ragdistill_reranker import language_model
 from ragdistill_reranker.language_model import LanguageModel, Reading
-from ragdistill_reranker.packing import Group, pack
 from ragdistill_reranker.scoring import Pair
 from tiny_models import texts
 from tiny_scorers import save_language_model

@@ -11,8 +11,8 @@ from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistillKLDivLoss
 from torch import Tensor
 
+from ragdistill.first_stage import NONE
 from ragdistill.losses import in_batch_nce, listwise_kl
-from ragdistill_reranker.first_stage import NONE
 from ragdistill_reranker.late_interaction import make_late_interaction, token_features
 from ragdistill_reranker.list_loss import by_tokens, by_vectors, list_loss
 from ragdistill_reranker.lists import Lists, examine

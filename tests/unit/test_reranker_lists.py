@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
-from ragdistill_reranker.first_stage import (
+from ragdistill.first_stage import (
     NONE,
     Candidates,
     Nearest,

@@ -1,6 +1,8 @@
 """Whole runs of the reranker with tiny models: every kind of teacher and student."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +80,24 @@ def test_each_student_learns_of_a_cross_encoder(
     assert all(row["ndcg_difference"] == pytest.approx(0, abs=1e-9) for row in whole)
     page = (tmp_path / "run/report.html").read_text()
     assert "of the first stage" in page or "to the first stage" in page
+    assert "12 items were learnt from; 8 more were held out" in page
+    assert ("the candidates put in order by them" in page) == (kind != "cross-encoder")
+    assert "approximate index" not in page
+    use(kind, tmp_path / "run")
+
+
+def use(kind: str, folder: Path) -> None:
+    """The student, as the page says."""
+    page = (Path(__file__).parents[2] / "docs/reranker.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n### {kind}\n")[2].partition("\n##")[0]
+    blocks = re.findall(r"^~~~python\n(.*?)^~~~$", section, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        names: dict[str, Any] = {}
+        exec(compile(block.replace("runs/rerank", str(folder)), "the page", "exec"), names)  # noqa: S102
+        scores = np.asarray(names["scores"])
+        assert scores.size > 1
+        assert np.isfinite(scores).all()
 
 
 def test_a_language_model_is_fused_with_the_first_stage(tmp_path: Path, data: Path) -> None:
@@ -120,10 +140,17 @@ def test_bm25_and_rankings_of_others_give_candidates(tmp_path: Path, data: Path)
     teacher = ("--teacher", str(save_cross_encoder(tmp_path / "teacher")), "--token-dims", "16")
     short = ("--stages", "collect,train,evaluate", "--json")
     words = report_of(run(tmp_path, data, *teacher, "--first-stage", "bm25", *short))
-    assert words["data"]["candidates"]["first_stage"] == "bm25"
+    assert words["data"]["candidates"] == {"first_stage": "bm25", "depth": 6, "train": "bm25"}
     ranked = tmp_path / "run/rankings/first_stage.trec"
-    others = ("--candidates-from", str(ranked), *short)
+    others = ("--candidates-from", str(ranked), "--first-stage", "bm25", *short)
     taken = report_of(run(tmp_path, data, *teacher, *others, out="taken"))
+    assert taken["data"]["candidates"] == {
+        "first_stage": "first_stage.trec",
+        "depth": 6,
+        "train": "bm25",
+    }
+    page = (tmp_path / "taken/report.html").read_text()
+    assert "first_stage.trec, 6 a query (those learnt from: bm25)" in page
     assert trec.read(tmp_path / "taken/rankings/first_stage.trec") == trec.read(ranked)
     assert taken["quality"]["nDCG@10"]["teacher"] == words["quality"]["nDCG@10"]["teacher"]
 
@@ -131,6 +158,8 @@ def test_bm25_and_rankings_of_others_give_candidates(tmp_path: Path, data: Path)
 def test_a_plan_says_what_collecting_then_asks(tmp_path: Path, data: Path) -> None:
     teacher = ("--teacher", str(save_language_model(tmp_path / "teacher")), "--token-dims", "16")
     plan = report_of(run(tmp_path, data, *teacher, "--dry-run", "--json"))["plan"]
+    assert plan["unit"] == "pairs"
+    assert any("on 12 lists of 4, 3 times; 8 more are held out" in step for step in plan["steps"])
     assert not (tmp_path / "run").exists()
     done = report_of(run(tmp_path, data, *teacher, "--stages", "collect", "--json"))
     assert (plan["items"], plan["tokens"]) == tuple(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
-from ragdistill.training.lora import adapt, load_trainable, save_trainable
+from ragdistill.training.checkpoints import load_trainable, save_trainable
+from ragdistill.training.lora import adapt
 
 
 def bert() -> nn.Module:

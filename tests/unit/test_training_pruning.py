@@ -1,15 +1,27 @@
 """A student by leaving out layers."""
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
+    DeepseekV3Config,
+    LlamaConfig,
+    ModernBertConfig,
+    ModernBertModel,
+    PreTrainedConfig,
+    Qwen2Config,
+    SmolLM3Config,
+)
 
 from ragdistill import UserError
-from ragdistill.training.pruning import choose_layers, keep_layers, layer_list
+from ragdistill.training.pruning import check_config, choose_layers, keep_layers, layer_list
 
 
 @pytest.mark.parametrize(
@@ -143,3 +155,63 @@ def test_a_model_without_a_list_of_layers_is_refused() -> None:
     model.config = SimpleNamespace(num_hidden_layers=3)  # type: ignore[assignment]
     with pytest.raises(UserError, match="layers of a Linear cannot be left out"):
         layer_list(model)
+
+
+CAUSAL = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "initializer_range": 0.5,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+SLIDING = {"layer_types": ["full_attention", "sliding_attention"] * 2, "use_sliding_window": True}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**CAUSAL),
+        Qwen2Config(**CAUSAL, **SLIDING, sliding_window=4),
+        SmolLM3Config(**CAUSAL, no_rope_layers=[1, 0, 0, 1]),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_a_pruned_causal_model_writes_with_its_cache_as_without(
+    config: PreTrainedConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    whole = AutoModelForCausalLM.from_config(config).eval()
+    model = copy.deepcopy(whole)
+    keep_layers(model, [1, 3])
+    check_config(model)
+    ids = torch.arange(5, 15)[None]
+    told = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 12, "do_sample": False}
+    written = model.generate(ids, **told, use_cache=True)
+    assert torch.equal(written, model.generate(ids, **told, use_cache=False))
+    # Each layer is what it was: the whole model, whose other layers add nothing, says the same.
+    for number in (0, 2):
+        layer = whole.model.layers[number]
+        layer.self_attn.o_proj.weight.data.zero_()
+        layer.mlp.down_proj.weight.data.zero_()
+    assert torch.equal(written, whole.generate(ids, **told))
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert torch.equal(written, loaded.generate(ids, **told))
+
+
+def test_layers_that_the_config_cannot_name_are_refused() -> None:
+    sizes = {"n_routed_experts": 4, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1}
+    sizes |= {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "num_experts_per_tok": 2}
+    config = DeepseekV3Config(**CAUSAL, **sizes, first_k_dense_replace=2)
+    model = AutoModelForCausalLM.from_config(config)
+    kept = copy.deepcopy(model)
+    keep_layers(kept, [0, 1, 3])
+    check_config(kept)
+    keep_layers(model, [0, 2, 3])
+    with pytest.raises(UserError, match="its config cannot name them"):
+        check_config(model)

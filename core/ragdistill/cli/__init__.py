@@ -15,10 +15,12 @@ from ragdistill.errors import UserError, nearest
 
 _VERBS = {
     "data": "List, show and check data sets.",
+    "diagnose": "Say what is wrong with a run, and what to change.",
     "embed": "Embed texts with a finished run's fastest export.",
     "methods": "List every installed distillation method.",
     "models": "List, show, fetch and verify models.",
     "plugins": "List the installed plugins.",
+    "rag": "Compare a distilled stack with its teacher's.",
     "report": "Show a finished run's report.",
     "signals": "List, verify, prune and export stored teacher signals.",
 }
@@ -126,7 +128,11 @@ def main(verbose: int) -> None:
       RAGDISTILL_TRACE    1 writes every hook call to stderr
     """
     level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    # The handler, too: a library that sets the level of its own logger would pass the root's.
+    told = logging.StreamHandler()
+    told.setLevel(level)
+    form = "%(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=level, format=form, handlers=[told])
     # A progress bar belongs to this command, not to the libraries under it.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # What takes long is told by our own bars; those of libraries tell of loading weights.

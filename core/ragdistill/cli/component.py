@@ -26,6 +26,30 @@ EXIT_NO_GO = 3
 EXIT_INCONCLUSIVE = 4
 
 
+class ComponentCommand(click.Command):
+    """A component's command, and the dataclass that its options are of."""
+
+    def __init__(self, *args: Any, config: type[RunConfig], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.config = config
+
+
+def config_of(name: str) -> type[RunConfig]:
+    """The options of component ``name``.
+
+    Raises:
+        UserError: no plugin that is installed brings it.
+    """
+    from ragdistill.cli import main
+
+    command = main.get_command(click.Context(main), name)
+    if not isinstance(command, ComponentCommand):
+        raise UserError(
+            f"no component {name!r} is installed", mend="install the plugin that brings it"
+        )
+    return command.config
+
+
 def component(
     name: str,
     config: type[RunConfig],
@@ -60,27 +84,29 @@ def component(
         context = click.get_current_context()
         listed = options.pop("frontier") if frontier else None
         several = Frontier(listed, frontier) if frontier and listed is not None else None
-        given = {
-            key: value
-            for key, value in options.items()
-            if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
-        }
-        resolved = resolve(config, config_file, given)
+        resolved = resolve(config, config_file, _typed(context, options))
         chosen = choose_method(name, resolved.method or method)
-        swept = Sweep(sweep, sweep_trials)
-        request = Request(
-            name, chosen, resolved, out, stages, swept, several, dry_run=dry_run, as_json=as_json
-        )
+        asked = (resolved, out, stages, Sweep(sweep, sweep_trials), several)
+        request = Request(name, chosen, *asked, dry_run=dry_run, as_json=as_json)
         context.exit(execute(request))
 
     parameters = [_option(field, config) for field in dataclasses.fields(config)]
-    return click.Command(
+    return ComponentCommand(
         name,
+        config=config,
         callback=run,
         params=[*parameters, *([_FRONTIER] if frontier else []), *_run_options()],
         help=help,
         short_help=help.partition("\n")[0],
     )
+
+
+def _typed(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given on the command line."""
+    source = click.core.ParameterSource.COMMANDLINE
+    return {
+        key: value for key, value in options.items() if context.get_parameter_source(key) is source
+    }
 
 
 _FRONTIER = click.Option(
@@ -160,7 +186,7 @@ def _option(field: "dataclasses.Field[Any]", config: type[RunConfig]) -> click.O
     shown: bool | str = field.metadata.get("shown_default") or (
         default is not None and default is not False  # 0 is a default worth showing
     )
-    declaration = [flag(field.name)]
+    declaration = [flag(field.name), field.name]
     if kind is bool:
         # Both ways, or the command line could not overrule a config file that says true.
         both = [f"{flag(field.name)}/--no-{flag(field.name).removeprefix('--')}"]

@@ -89,6 +89,7 @@ def planned(base: Base, members: Members) -> Plan:
         seconds=seconds,
         usd=_most([plan.usd for plan in found]),
         extra={"members": {name: dataclasses.asdict(plan) for name, plan in plans.items()}},
+        unit=found[0].unit,
     )
 
 

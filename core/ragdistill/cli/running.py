@@ -105,6 +105,8 @@ def _lead(request: Request) -> int:
     members = _members(request)
     if space and "train" not in stages:
         raise UserError("trains", where=sweeping.OPTION, mend="name train among --stages")
+    if space:
+        sweeping.refuse_points(base, space)
     if request.dry_run:
         _show_plan(_planned(base, request, space, members), as_json=request.as_json)
         return 0
@@ -149,6 +151,9 @@ def _stage_lines() -> Iterator[None]:
     pm.register(watcher)
     try:
         yield
+    except KeyboardInterrupt:
+        click.echo("\nStopped; the same command goes on where this one was.", err=True)
+        raise
     finally:
         pm.unregister(watcher)
 
@@ -179,7 +184,7 @@ def _show_plan(plan: Plan, *, as_json: bool) -> None:
     for number, step in enumerate(plan.steps, 1):
         click.echo(f"{number}. {step}")
     rows = (
-        ("texts", plan.items, "{:,}"),
+        (plan.unit, plan.items, "{:,}"),
         ("teacher tokens", plan.tokens, "{:,}"),
         ("bytes on disk", plan.store_bytes, "{:,}"),
         (

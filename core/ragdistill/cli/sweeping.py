@@ -115,6 +115,16 @@ def points(space: Space) -> list[Point]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*listed)]
 
 
+def refuse_points(base: Base, space: Space) -> None:
+    """Have every combination that is listed refused now that would be refused at its turn.
+
+    Raises:
+        UserError: whatever such a run refuses at once.
+    """
+    for point in points(space):
+        base.varied(point, base.folder).distiller().inputs()
+
+
 def planned(plan: Plan, space: Space, limit: int) -> Plan:
     """The plan of one run as that of the sweep; what all trials take together is not known."""
     count = len(points(space)) or limit

@@ -1,8 +1,8 @@
 """A folder in the layout of BEIR (Thakur et al., arXiv:2104.08663), read and checked in streams.
 
 ``corpus.jsonl`` (``_id``, ``text``, ``title``), ``queries.jsonl`` (``_id``, ``text``, and where
-known ``answers``, ``context_turns``, ``rewrite``, ``answerable``), ``qrels/<split>.tsv``. A folder
-with nothing but a corpus is fine. qrels may also be TREC's four columns, with or without a header.
+known ``answers``, ``context_turns``, ``rewrite``, ``answerable``, ``rationale``), ``qrels/<split>.tsv``.
+A folder with nothing but a corpus is fine. qrels may also be TREC's four columns, with or without a header.
 """
 
 from collections.abc import Collection as Ids

@@ -35,6 +35,8 @@ class Query:
     context_turns: tuple[str, ...] = ()
     rewrite: str | None = None
     answerable: bool | None = None
+    rationale: str | None = None
+    """What leads to the first of the answers, as a person would reason."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ class Collection:
         for document in self.documents:
             total.update(_canonical(document.id, document.title, document.text))
         for q in self.queries:
-            total.update(
-                _canonical(q.id, q.text, q.answers, q.context_turns, q.rewrite, q.answerable)
-            )
+            known = (q.id, q.text, q.answers, q.context_turns, q.rewrite, q.answerable)
+            # Collections without reasoning keep the digests that run folders know them by.
+            told = () if q.rationale is None else (q.rationale,)
+            total.update(_canonical(*known, *told))
         for split, rows in self.qrels.items():
             for query, grades in rows.items():
                 total.update(_canonical(split, query, dict(grades)))

@@ -16,8 +16,8 @@ def describe(collection: Collection) -> dict[str, Any]:
     """Counts, splits, lengths and an example of ``collection``.
 
     Keys: ``name``, ``digest``; ``documents``, ``duplicate_documents`` (that repeat the content of
-    an earlier one) and ``queries``; of these ``with_answers``, ``with_context`` and
-    ``with_rewrite``; ``splits``: by name ``judged_queries`` and ``relevant_pairs``; ``words``: of
+    an earlier one) and ``queries``; of these ``with_answers``, ``with_context``,
+    ``with_rewrite`` and ``with_rationale``; ``splits``: by name ``judged_queries`` and ``relevant_pairs``; ``words``: of
     documents and queries the ``median``, ``p95`` and ``longest`` number of words between blanks
     (None where there is none); ``example``: a judged query with its document, else a document.
     """
@@ -32,6 +32,7 @@ def describe(collection: Collection) -> dict[str, Any]:
         "with_answers": sum(bool(query.answers) for query in queries),
         "with_context": sum(bool(query.context_turns) for query in queries),
         "with_rewrite": sum(query.rewrite is not None for query in queries),
+        "with_rationale": sum(query.rationale is not None for query in queries),
         "splits": {split: _describe_split(collection, split) for split in collection.qrels},
         "words": {
             "documents": _lengths(contents),

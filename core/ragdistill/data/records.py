@@ -13,6 +13,7 @@ MAX_TEXT = 1 << 20
 """Bytes of UTF-8 in one text. Encoders read a few thousand tokens, so what is longer is a whole
 book by mistake, and would be cut silently."""
 
+_RATIONALE = ("rationale", "thinking")
 _GRADE = re.compile(r"[+-]?[0-9]{1,9}(\.0+)?")
 
 
@@ -149,10 +150,11 @@ def parse_document(row: Row, identifier: str) -> Document:
 
 
 def parse_query(row: Row, identifier: str) -> Query:
-    """The query of a row, with ``answers``, ``context_turns``, ``rewrite`` and ``answerable``.
+    """The query of a row, with ``answers``, ``context_turns``, ``rewrite``, ``answerable`` and
+    ``rationale`` (also called ``thinking``).
 
     Raises:
-        UserError: a key missing or of a wrong type, a text over the limit or empty.
+        UserError: a key missing or of a wrong type, a text over the limit or empty; a rationale twice.
     """
     values, where = row.values, row.where
     text = checked_text(required(values, "text", where), "'text'", where)
@@ -170,7 +172,23 @@ def parse_query(row: Row, identifier: str) -> Query:
         context_turns=_text_list(values, "context_turns", where),
         rewrite=None if rewrite is None else checked_text(rewrite, "'rewrite'", where),
         answerable=answerable,
+        rationale=_rationale(values, where),
     )
+
+
+def _rationale(values: Mapping[str, Any], where: str) -> str | None:
+    """What leads to the answer, under either of its names."""
+    found = {name: values[name] for name in _RATIONALE if values.get(name) is not None}
+    if not found:
+        return None
+    if len(found) > 1:
+        raise UserError(
+            f"both {' and '.join(map(repr, found))} say what leads to the answer",
+            where=where,
+            mend="keep one of them",
+        )
+    ((name, told),) = found.items()
+    return checked_text(told, repr(name), where) or None
 
 
 def gather(

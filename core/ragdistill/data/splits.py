@@ -86,12 +86,12 @@ def _groups(collection: Collection, by: By) -> Mapping[str, Sequence[str]]:
             groups[names[query.id]].append(query.id)
     else:
         for query in collection.queries:
-            groups[query.id if by == "query" else _opening(query)].append(query.id)
+            groups[query.id if by == "query" else opening(query)].append(query.id)
     return groups
 
 
-def _opening(query: Query) -> str:
-    """The first turn of the query's conversation."""
+def opening(query: Query) -> str:
+    """The first turn of the query's conversation: what the conversation goes by."""
     return query.context_turns[0] if query.context_turns else query.text
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ragdistill.endpoint.spend import Ask, OverBudget
@@ -11,6 +11,8 @@ from ragdistill.errors import UserError
 
 _SPARE_TOKENS = 4
 """Special tokens of a text, at the most."""
+_TOKEN_BYTES = 3
+"""UTF-8 bytes of a token, to estimate with: four in English, three in code and in Chinese."""
 
 Answer = TypeVar("Answer")
 
@@ -26,32 +28,48 @@ class Request:
     """What each is thought to have."""
     beside: str = ""
     """What is read with each of them, such as the query that a reranker holds documents against."""
+    writes: int = 0
+    """Tokens that may be written of each."""
 
     @property
     def ask(self) -> Ask:
         """It in figures. No tokenizer in use makes more of a text than a token of each byte."""
         least = _bytes(self.beside) + _SPARE_TOKENS
         most = sum(_bytes(text) + least for text in self.texts)
-        return Ask(len(self.texts), min(sum(self.tokens), most), most)
+        writes = len(self.texts) * self.writes
+        return Ask(len(self.texts), min(sum(self.tokens), most) + writes, most + writes, writes)
 
     def parts(self, size: int) -> "Iterator[Request]":
         """It in requests of at most ``size`` texts, in their order."""
         for start in range(0, len(self.texts), size):
             part = slice(start, start + size)
-            yield Request(self.places[part], self.texts[part], self.tokens[part], self.beside)
+            yield replace(
+                self,
+                places=self.places[part],
+                texts=self.texts[part],
+                tokens=self.tokens[part],
+            )
 
     def halves(self) -> "Iterator[Request]":
         """It in two."""
         return self.parts(-(-len(self.texts) // 2))
 
 
+def estimate(text: str) -> int:
+    """Tokens that a text is thought to have, where no tokenizer is known."""
+    return -(-_bytes(text) // _TOKEN_BYTES)
+
+
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def requests(texts: Sequence[str], tokens: Sequence[int], size: int) -> Iterator[Request]:
+def requests(
+    texts: Sequence[str], tokens: Sequence[int], size: int, *, writes: int = 0
+) -> Iterator[Request]:
     """All ``texts`` in their order, ``size`` to a request."""
-    return Request(list(range(len(texts))), list(texts), list(tokens)).parts(size)
+    places = list(range(len(texts)))
+    return Request(places, list(texts), list(tokens), writes=writes).parts(size)
 
 
 def ask_all(

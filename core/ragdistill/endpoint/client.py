@@ -35,6 +35,8 @@ PAUSE_SECONDS = (0.5, 30.0)
 LONGEST_WAIT_SECONDS = 300.0
 """A server that asks for a longer one is left for later."""
 _PASSING = frozenset([408, 409, 425, 429])
+_DECLINED = frozenset(["content_filter", "content_policy_violation", "invalid_prompt"])
+"""What Azure and OpenAI call it that their rules forbid to answer a question."""
 LEAST_BYTES = 1 << 20
 """Allowed of any answer."""
 _SHOWN = 200
@@ -52,6 +54,10 @@ class Passing(Exception):
         super().__init__(reason)
         self.retry_after = retry_after
         """Seconds that the server asks to wait."""
+
+
+class Declined(UserError):
+    """A question that is not answered, however often it is put; others may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,9 @@ class Question(Generic[Found]):
     """``UserError`` where none helps."""
     most_bytes: int = LEAST_BYTES
     """Allowed of the answer."""
+    declined: Found | None = None
+    """What stands for the answer where the endpoint declines this question by its rules; without one
+    nothing more is asked then."""
 
 
 class Client:
@@ -151,21 +160,25 @@ class Client:
 
     def _try(self, question: Question[Found]) -> tuple[Found, int]:
         ticket = self._spend.reserve(question.ask)
-        billed, seconds, started = 0, None, time.perf_counter()
+        billed, seconds, started = (0, 0), None, time.perf_counter()
         try:
             body = self._send(question)
-            billed = question.ask.estimate
+            billed = _billed(question.ask, None, None)
             reply = question.read(body)
-            billed = reply.tokens or billed
+            billed = _billed(question.ask, reply.tokens, reply.written)
             question.check(reply.found)
             seconds = time.perf_counter() - started
-            return reply.found, billed
+            return reply.found, billed[0]
+        except Declined:
+            if question.declined is None:
+                raise
+            return question.declined, 0
         except Unusable as error:
             # Whoever answers badly bills all the same.
-            billed = error.tokens or question.ask.estimate
+            billed = _billed(question.ask, error.tokens, error.written)
             raise Passing(f"the last answer is not usable: {error}") from error
         finally:
-            self._spend.settle(ticket, billed, seconds)
+            self._spend.settle(ticket, billed[0], seconds, written=billed[1])
 
     def _send(self, question: Question[Found]) -> bytes:
         """The body of the answer.
@@ -231,7 +244,8 @@ class Client:
         if status < 400:
             mend = "give the address that it leads to"
             return UserError(f"leads elsewhere (status {status})", where="--teacher-url", mend=mend)
-        return UserError(
+        refused = Declined if code in _DECLINED else UserError
+        return refused(
             f"refuses the request (status {status}{said})",
             where=url,
             mend=self._options.too_much,
@@ -253,6 +267,13 @@ class Client:
             words = words.replace(self._options.key, "...")
         shown = "".join(sign if sign.isprintable() else " " for sign in words).strip()[:_SHOWN]
         return f": {shown}" if shown else "", code
+
+
+def _billed(ask: Ask, tokens: int | None, written: int | None) -> tuple[int, int]:
+    """Tokens, and how many of them were written: as the endpoint says; as estimated, and as much
+    written as may be, where it does not say."""
+    total = tokens or ask.estimate
+    return total, min(total, ask.writes if written is None else written)
 
 
 def _tell(state: RetryCallState) -> None:

@@ -7,7 +7,8 @@ where the change is accepted, begins another *generation*, whose answers have sp
 
 ::
 
-    STORE/.endpoints/<id>/generation-0001.safetensors   ``vectors`` or ``scores``; url, model, texts
+    STORE/.endpoints/<id>/generation-0001.safetensors   ``vectors``, ``scores`` or ``code_points``; url, model,
+                                                        texts
     STORE/.endpoints/<id>/spend.sqlite                  what was asked of it, and billed
 """
 
@@ -43,7 +44,7 @@ class Probes:
     """Of several kinds: a model that says of all of them what it said is the same for all we can see."""
     difference: Difference
     tensor: str
-    """What its answers are called in the store: ``vectors`` or ``scores``."""
+    """What its answers are called in the store: ``vectors``, ``scores`` or ``code_points``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Annotated
 
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 
 from ragdistill.config import RunConfig, option
+from ragdistill.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class EndpointConfig(RunConfig):
         default="API_KEY",
         metavar="VAR",
     )
-    teacher_price: Annotated[float, Ge(0)] | None = option(
+    teacher_price: str | None = option(
         "What the endpoint bills, in US dollars for a million tokens.",
         affects="report",
         default=None,
@@ -50,3 +51,27 @@ class EndpointConfig(RunConfig):
         default=60.0,
         metavar="SECONDS",
     )
+
+    def refuse_endpoint_options(self, prefix: str, *others: tuple[object, str]) -> None:
+        """For a run none of whose teachers is behind an endpoint: what only an endpoint heeds was
+        not asked for.
+
+        Args:
+            prefix: what the name of a teacher behind an endpoint begins with.
+            others: further values and their options.
+
+        Raises:
+            UserError: it was.
+        """
+        for asked, where in (
+            (self.teacher_url, "--teacher-url"),
+            (self.teacher_price, "--teacher-price"),
+            (self.teacher_budget, "--teacher-budget"),
+            *others,
+        ):
+            if asked is not None:
+                raise UserError(
+                    f"the teacher {self.teacher!r} is not behind an endpoint",
+                    where=where,
+                    mend=f"leave it out, or give --teacher {prefix}NAME",
+                )

@@ -9,12 +9,13 @@ from ragdistill.endpoint.address import Address
 from ragdistill.endpoint.asking import Request, ask_all
 from ragdistill.endpoint.client import Client, Options, Question
 from ragdistill.endpoint.identity import Answers, Generation, Identity, Probes, Records
+from ragdistill.endpoint.reply import Found
 from ragdistill.endpoint.spend import OverBudget, Spend
 from ragdistill.errors import UserError
 from ragdistill.signals import default_address
 from ragdistill.signals.places import place
 
-Asking = Callable[[Request], Question[Answers]]
+Asking = Callable[[Request], Question[Found]]
 """How a request is put, and how its answer is understood."""
 
 
@@ -27,16 +28,16 @@ class Remote:
         options: Options,
         probes: Probes,
         *,
-        price: float | None = None,
+        price: str | float | None = None,
         budget: float | None = None,
         store: str | None = None,
         accept_change: bool = False,
     ) -> None:
-        """``price`` in USD per million tokens, ``budget`` in USD, counted over all that the signal store
-        at ``store`` remembers.
+        """``price`` in USD per million tokens, or two as ``Price.of`` takes them; ``budget`` in USD,
+        counted over all that the signal store at ``store`` remembers.
 
         Raises:
-            UserError: a budget without a price, or no usable store.
+            UserError: no such price, a budget without one, or no usable store.
         """
         self.address = address
         self._options = options
@@ -64,20 +65,21 @@ class Remote:
         """Which one of those that the store knows; None of one that was never asked."""
         return self._identity.generation
 
-    def usd(self, tokens: int) -> float | None:
-        """What so many tokens cost; None where no price is known."""
-        return self._spend.usd(tokens)
+    def usd(self, tokens: int, written: int = 0) -> float | None:
+        """What so many tokens cost, so many of them ``written``; None where no price is known."""
+        return self._spend.usd(tokens, written)
 
     @property
     def spent(self) -> float | None:
         """USD that all was, so far; None where no price is known."""
-        return self.usd(self._spend.totals().tokens)
+        totals = self._spend.totals()
+        return self.usd(totals.tokens, totals.written)
 
     def meet(
         self,
         needed: Callable[[], bool],
         request: Callable[[tuple[str, ...]], Request],
-        put: Asking,
+        put: Asking[Answers],
     ) -> None:
         """Find out which generation it is: the first time, and whenever something is still ``needed``.
         Spaces are opened anew after this.
@@ -90,10 +92,16 @@ class Remote:
         Raises:
             UserError: it cannot be reached, or is another one now.
         """
-        if not self._identity.met and (self.generation is None or needed()):
-            self._identity.meet(lambda texts: self._probe(request(texts), put))
+        self.meet_by(needed, lambda texts: self._probe(request(texts), put))
 
-    def _probe(self, request: Request, put: Asking) -> Answers:
+    def meet_by(
+        self, needed: Callable[[], bool], ask: Callable[[tuple[str, ...]], Answers]
+    ) -> None:
+        """The same, where one request is not enough: ``ask`` has all probes answered."""
+        if not self._identity.met and (self.generation is None or needed()):
+            self._identity.meet(ask)
+
+    def _probe(self, request: Request, put: Asking[Answers]) -> Answers:
         with self._client() as client:
             try:
                 return client.ask(put(request))[0]
@@ -105,8 +113,8 @@ class Remote:
         return UserError("has changed", where=self.address.url, mend="give the same command again")
 
     def answers(
-        self, wanted: Iterable[Request], put: Asking
-    ) -> Iterator[tuple[Request, Answers, int]]:
+        self, wanted: Iterable[Request], put: Asking[Found]
+    ) -> Iterator[tuple[Request, Found, int]]:
         """Requests, what is answered, and the tokens billed: several at a time, in whichever order they
         are answered. It has to be met before.
 
@@ -135,7 +143,7 @@ class Remote:
             "requests": totals.requests,
             "texts": totals.texts,
             "tokens": totals.tokens,
-            "usd": self.usd(totals.tokens),
+            "usd": self.usd(totals.tokens, totals.written),
             **_latency(totals.seconds),
         }
 

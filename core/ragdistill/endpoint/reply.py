@@ -15,10 +15,12 @@ Found = TypeVar("Found")
 class Unusable(Exception):
     """An answer that cannot be used; another try may bring a better one."""
 
-    def __init__(self, reason: str, tokens: int | None = None) -> None:
+    def __init__(self, reason: str, tokens: int | None = None, written: int | None = None) -> None:
         super().__init__(reason)
         self.tokens = tokens
         """What it says to have billed for it all the same."""
+        self.written = written
+        """See ``Reply``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Reply(Generic[Found]):
     found: Found
     tokens: int | None
     """What the endpoint says to have billed; None where it does not say."""
+    written: int | None = None
+    """How many of these it has written; None where it does not say."""
 
 
 def usage(content: Content) -> int | None:
@@ -60,11 +64,11 @@ def read(
         raise Unusable(f"it is not whole JSON ({len(body):,} bytes)") from error
     if not isinstance(content, dict):
         raise Unusable("it is no JSON object")
-    tokens = billed(content)
+    tokens, written = billed(content), count(content.get("usage"), "completion_tokens")
     try:
-        return Reply(find(content), tokens)
+        return Reply(find(content), tokens, written)
     except Unusable as error:
-        raise Unusable(str(error), tokens) from error
+        raise Unusable(str(error), tokens, written) from error
 
 
 def _no_constant(name: str) -> NoReturn:

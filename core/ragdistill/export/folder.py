@@ -122,9 +122,56 @@ class MultiVectorRecord(Record):
         return super().of({**values, **sides})
 
 
-AnyRecord = EmbedderRecord | CrossEncoderRecord | MultiVectorRecord
+@dataclass(frozen=True)
+class CausalRecord(Record):
+    """Of a causal language model, whatever runs it."""
+
+    kind = "causal"
+    window: int
+    """Tokens that a prompt and its reply may have together."""
+    end_ids: tuple[int, ...]
+    """The tokens that end a reply; none where nothing does."""
+    source_digest: str
+    """SHA-256 of the weights it was made from."""
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """See :class:`Record`."""
+        return super().of({**values, "end_ids": tuple(values["end_ids"])})
+
+
+@dataclass(frozen=True)
+class TokenClassifierRecord(Record):
+    """Of a graph that makes logits of each token of a text."""
+
+    kind = "token-classifier"
+    max_seq_length: int
+    """Tokens that it has positions for."""
+    pad_token_id: int
+    labels: tuple[str, ...]
+    source_digest: str
+    """SHA-256 of the weights the graph was made from."""
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """See :class:`Record`."""
+        return super().of({**values, "labels": tuple(values["labels"])})
+
+
+AnyRecord = (
+    EmbedderRecord | CrossEncoderRecord | MultiVectorRecord | CausalRecord | TokenClassifierRecord
+)
 _KINDS: dict[str, type[AnyRecord]] = {
-    kind.kind: kind for kind in (EmbedderRecord, CrossEncoderRecord, MultiVectorRecord)
+    kind.kind: kind
+    for kind in (
+        EmbedderRecord,
+        CrossEncoderRecord,
+        MultiVectorRecord,
+        CausalRecord,
+        TokenClassifierRecord,
+    )
 }
 _R = TypeVar("_R", bound=Record)
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +102,7 @@ def check(
     """
     max_abs_diff = float(np.abs(reference - candidate).max(initial=0.0))
     min_cosine = float(_cosines(reference, candidate).min(initial=1.0))
-    least = _too_small("smallest cosine", min_cosine, limits.min_cosine, ".4f")
+    least = too_small("smallest cosine", min_cosine, limits.min_cosine, ".4f")
     ranked = _check_rankings(reference_rankings, candidate_rankings, qrels, limits)
     return GateResult(
         max_abs_diff, min_cosine, ranked.shared, ranked.gained, (*least, *ranked.reasons)
@@ -135,10 +135,31 @@ def check_scores(
     """
     max_abs_diff = float(np.abs(reference[there] - candidate[there]).max(initial=0.0))
     correlation = float(np.min(_correlations(reference, candidate, there), initial=1.0))
-    least = _too_small("smallest correlation", correlation, limits.min_correlation, ".4f")
+    least = too_small("smallest correlation", correlation, limits.min_correlation, ".4f")
     ranked = _check_rankings(reference_rankings, candidate_rankings, qrels, limits)
     reasons = (*least, *ranked.reasons)
     return GateResult(max_abs_diff, None, ranked.shared, ranked.gained, reasons, correlation)
+
+
+def check_effect(
+    max_abs_diff: float,
+    reference_rankings: Rankings,
+    candidate_rankings: Rankings,
+    qrels: Qrels,
+    limits: Limits,
+) -> GateResult:
+    """Hold the export (candidate) of what changes queries against its model (reference), by what the
+    queries then find.
+
+    Args:
+        max_abs_diff: greatest difference of what the two say, before anything is made of it.
+        reference_rankings: what the model's queries find, best first.
+        candidate_rankings: what the export's find.
+        qrels: judgments; empty where there are none, then nDCG is not compared.
+        limits: what passes.
+    """
+    ranked = _check_rankings(reference_rankings, candidate_rankings, qrels, limits)
+    return GateResult(max_abs_diff, None, ranked.shared, ranked.gained, ranked.reasons)
 
 
 def _correlations(
@@ -172,7 +193,7 @@ class _Ranked(NamedTuple):
 def _check_rankings(mine: Rankings, its: Rankings, qrels: Qrels, limits: Limits) -> _Ranked:
     """The overlap of the model's rankings and the export's, and what of nDCG the export has more."""
     shared = overlap(mine, its) if mine else 1.0
-    reasons = _too_small("overlap@10", shared, limits.overlap_at_10, ".3f")
+    reasons = too_small("overlap@10", shared, limits.overlap_at_10, ".3f")
     if not qrels:
         return _Ranked(shared, None, reasons)
     lost = _ndcg(qrels, mine) - _ndcg(qrels, its)
@@ -181,7 +202,7 @@ def _check_rankings(mine: Rankings, its: Rankings, qrels: Qrels, limits: Limits)
     return _Ranked(shared, -lost, reasons)
 
 
-def _too_small(name: str, figure: float, least: float, digits: str) -> tuple[str, ...]:
+def too_small(name: str, figure: float, least: float, digits: str) -> tuple[str, ...]:
     """The reason why ``figure`` fails, if it does: one that is NaN breaks its limit."""
     return () if figure >= least else (f"{name} {figure:{digits}} < {least}",)
 
@@ -209,18 +230,33 @@ class Attempt:
     """Makes the export and says in which folder."""
 
 
+class Result(Protocol):
+    """What a gate says of an export."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Each limit that is broken, with the figure."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit holds."""
+
+
+R = TypeVar("R", bound=Result)
+
+
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Generic[R]):
     """The export that was kept, and those that were not."""
 
     name: str
     folder: Path
-    result: GateResult
-    failed: tuple[tuple[str, GateResult], ...]
+    result: R
+    failed: tuple[tuple[str, R], ...]
     """Name and figures of each attempt before it."""
 
 
-def with_fallback(attempts: Sequence[Attempt], measure: Callable[[Path], GateResult]) -> Outcome:
+def with_fallback(attempts: Sequence[Attempt], measure: Callable[[Path], R]) -> Outcome[R]:
     """Make exports in the order of ``attempts`` until one passes; say what each failure was.
 
     Where none passes the last is returned, and its result says that it did not pass.
@@ -232,7 +268,7 @@ def with_fallback(attempts: Sequence[Attempt], measure: Callable[[Path], GateRes
     Raises:
         ValueError: no attempts.
     """
-    failed: list[tuple[str, GateResult]] = []
+    failed: list[tuple[str, R]] = []
     for attempt in attempts:
         folder = attempt.build()
         result = measure(folder)

@@ -21,6 +21,11 @@ class VectorsGraph(nn.Module):
         self.heads = nn.ModuleList(modules[1:])
         self.outputs = ("last_hidden_state", answer)
 
+    @property
+    def network(self) -> Any:
+        """The transformers model in it."""
+        return self.encoder.model
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Token states and vectors.
 
@@ -48,7 +53,37 @@ class ScoresGraph(nn.Module):
         super().__init__()
         self.encoder: Any = encoder
 
+    @property
+    def network(self) -> Any:
+        """The transformers model in it."""
+        return self.encoder.model
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """``logits`` [batch, 1] of ``inputs`` int64 [batch, sequence] each, in the order of ``INPUTS``."""
         features: dict[str, Any] = dict(zip(INPUTS, inputs, strict=False))
         return (self.encoder(features)["scores"],)
+
+
+class LabelsGraph(nn.Module):
+    """A text to logits of each of its tokens."""
+
+    outputs = ("logits",)
+
+    def __init__(self, network: Any) -> None:
+        """``network``: a transformers model for token classification. Its head is beside its encoder, for
+        what is in the encoder may be rounded."""
+        super().__init__()
+        self.encoder: Any = network.base_model
+        self.head: Any = network.classifier
+        self._network = [network]  # in a list it is no module of this one
+
+    @property
+    def network(self) -> Any:
+        """The transformers model that it is made of."""
+        return self._network[0]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """``logits`` [batch, sequence, labels] of ``inputs`` int64 [batch, sequence] each, in the order of
+        ``INPUTS``."""
+        features: dict[str, Any] = dict(zip(INPUTS, inputs, strict=False))
+        return (self.head(self.encoder(**features).last_hidden_state),)

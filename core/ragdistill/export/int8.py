@@ -58,8 +58,8 @@ def ladder(source: Path, folder: Path) -> list[Attempt]:
 def quantise(source: Path, folder: Path, recipe: Recipe = RECIPES[0]) -> Path:
     """Write the fp32 export in ``source`` with int8 weights into ``folder``; return ``folder``.
 
-    The encoder's matrices become int8 with a scale per output channel, the token embeddings int8
-    with a scale per token. What follows the encoder or its pooling stays fp32: it takes next to no
+    The encoder's matrices, and a language model's head, become int8 with a scale per output channel,
+    the token embeddings int8 with a scale per token. What follows the encoder or its pooling stays fp32: it takes next to no
     time, and its errors would go straight into the vectors or the scores. An existing ``folder`` is
     replaced.
 
@@ -68,6 +68,7 @@ def quantise(source: Path, folder: Path, recipe: Recipe = RECIPES[0]) -> Path:
     """
     record = read_any_record(source)
     graph = onnx.load(source / GRAPH)
+    _turn_weights(graph)
     shapes = _encoder_matrices(graph)
     tall = {name for name, (rows, columns) in shapes.items() if rows > columns}
     wide = {name for name, (rows, columns) in shapes.items() if rows < columns}
@@ -89,6 +90,20 @@ def _copy(source: Path, folder: Path) -> Path:
     with atomic_folder(folder) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
     return folder
+
+
+def _turn_weights(graph: ModelProto) -> None:
+    """Turn once what the graph turns whenever it runs: the exporter leaves large weights, such as the
+    head of a language model that is its token embeddings, as they are."""
+    weights = {item.name: item for item in graph.graph.initializer}
+    nodes: list[NodeProto] = []
+    for node in graph.graph.node:
+        weight = weights.get(node.input[0]) if node.op_type == "Transpose" else None
+        if weight is None or len(weight.dims) != 2:
+            nodes.append(node)
+        else:
+            _add_constant(graph, node.output[0], numpy_helper.to_array(weight).T.copy())
+    _replace_nodes(graph, nodes)
 
 
 def _encoder_matrices(graph: ModelProto) -> dict[str, tuple[int, int]]:

@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import torch
 from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ragdistill.errors import UserError
 from ragdistill.export.attention import FUSED, register
@@ -32,7 +32,8 @@ from ragdistill.export.folder import (
     write_tokenizer,
 )
 from ragdistill.export.graph import keep_layer_norms, save, tidy
-from ragdistill.export.graphs import INPUTS, ScoresGraph, VectorsGraph
+from ragdistill.export.graphs import INPUTS, LabelsGraph, ScoresGraph, VectorsGraph
+from ragdistill.quiet import errors_only
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,18 @@ TOLERANCE = 1e-4
 class Plan:
     """A graph that is to be written, and what it is tried on."""
 
-    graph: VectorsGraph | ScoresGraph
+    graph: nn.Module
+    network: Any
+    """The transformers model in it, whose attention is replaced."""
     inputs: tuple[str, ...]
-    """Those of ``INPUTS`` that the tokenizer makes."""
-    max_seq_length: int
-    pad_token_id: int
+    outputs: tuple[str, ...]
+    compared: str
+    """The output that must be PyTorch's."""
+    example: tuple[Tensor, ...]
+    """What the graph is traced with: axes of different sizes, each above 1."""
+    axes: tuple[dict[int, Any], ...]
+    """Of each input the axes that may have any size."""
+    samples: tuple[tuple[Tensor, ...], ...]
 
 
 def export_embedder(
@@ -71,12 +79,13 @@ def export_embedder(
     """
     record = _describe(model, source_digest)
     graph = VectorsGraph(copy.deepcopy(list(model)), "sentence_embedding")
-    plan = Plan(graph, input_names(model, "text"), record.max_seq_length, record.pad_token_id)
-    write_export(plan, model, record, folder)
+    names = input_names(model, "text")
+    plan = text_plan(graph, names, record.max_seq_length, record.pad_token_id)
+    write_export(plan, model.tokenizer, record, folder)
     return record
 
 
-def write_export(plan: Plan, model: Any, record: Record, folder: Path) -> None:
+def write_export(plan: Plan, tokenizer: Any, record: Record, folder: Path) -> None:
     """Write a graph, and the model's configuration and tokenizer, into ``folder``, whole or not at all.
 
     Raises:
@@ -85,11 +94,42 @@ def write_export(plan: Plan, model: Any, record: Record, folder: Path) -> None:
     plan.graph.cpu().float().eval()
     with atomic_folder(folder) as temporary:
         _write_first_faithful(plan, temporary / GRAPH)
-        network: Any = model[0].model
         # One with a new head may still be listed as the one without.
-        write_config(network.config, temporary, architectures=[type(network).__name__])
-        write_tokenizer(model.tokenizer, temporary)
+        name = type(plan.network).__name__
+        write_config(plan.network.config, temporary, architectures=[name])
+        if (generation := getattr(plan.network, "generation_config", None)) is not None:
+            generation.save_pretrained(temporary)  # says what ends a reply
+        write_tokenizer(tokenizer, temporary)
         record.write(temporary)
+
+
+def text_plan(
+    graph: VectorsGraph | ScoresGraph | LabelsGraph,
+    inputs: tuple[str, ...],
+    max_seq_length: int,
+    pad_token_id: int,
+) -> Plan:
+    """The plan of a graph that is given texts.
+
+    Args:
+        graph: what is to be written; its last output is compared.
+        inputs: those of ``INPUTS`` that the tokenizer makes.
+        max_seq_length: tokens that a text may have.
+        pad_token_id: what fills a batch up.
+    """
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    batches = _text_batches(graph.network.config, min(max_seq_length, 512), pad_token_id)
+    return Plan(
+        graph=graph,
+        network=graph.network,
+        inputs=inputs,
+        outputs=graph.outputs,
+        compared=graph.outputs[-1],
+        # Distinct tensors: the exporter would take one tensor given twice for one input.
+        example=tuple(torch.ones(2, 7, dtype=torch.long) for _ in inputs),
+        axes=tuple(dynamic for _ in inputs),
+        samples=tuple(batch[: len(inputs)] for batch in batches),
+    )
 
 
 def _describe(model: SentenceTransformer, source_digest: str) -> EmbedderRecord:
@@ -141,16 +181,15 @@ def input_names(model: Any, example: str | tuple[str, str]) -> tuple[str, ...]:
 
 def _write_first_faithful(plan: Plan, path: Path) -> None:
     """Try fused attention, then the model's plain one; keep the first that equals PyTorch."""
-    batches = _samples(plan)
-    network = plan.graph.encoder.model
-    network.set_attn_implementation("eager")
+    plan.network.set_attn_implementation("eager")
+    place = plan.outputs.index(plan.compared)
     with torch.inference_mode():
-        expected = [plan.graph(*batch)[-1].numpy() for batch in batches]
+        expected = [plan.graph(*batch)[place].numpy() for batch in plan.samples]
     reasons = []
     for attention in (FUSED, "eager"):
         try:
             _write_graph(plan, attention, path)
-            _compare(plan, path, batches, expected)
+            _compare(plan, path, expected)
         except OSError:  # a full disk is not the model's fault
             raise
         except Exception as error:  # the exporter raises whatever the model's code raises
@@ -159,16 +198,16 @@ def _write_first_faithful(plan: Plan, path: Path) -> None:
             continue
         log.info("exported with %s attention", attention)
         return
-    raise UserError(f"{type(network).__name__} cannot be exported to ONNX ({'; '.join(reasons)})")
+    name = type(plan.network).__name__
+    raise UserError(f"{name} cannot be exported to ONNX ({'; '.join(reasons)})")
 
 
-def _samples(plan: Plan) -> list[tuple[Tensor, ...]]:
-    """Random batches: one text, padded texts, and texts of (up to) the greatest length."""
+def _text_batches(config: Any, longest: int, pad: int) -> list[tuple[Tensor, ...]]:
+    """Random batches of all ``INPUTS``: one text, padded texts, and texts of (up to) the greatest
+    length."""
     generator = torch.Generator().manual_seed(0)
-    config, pad = plan.graph.encoder.model.config, plan.pad_token_id
     kinds = max(1, getattr(config, "type_vocab_size", None) or 1)
-    longest = min(plan.max_seq_length, 512)
-    batches = []
+    batches: list[tuple[Tensor, ...]] = []
     for lengths in ([2], [9, 5, 1], [longest, longest // 2 + 1]):
         shape = (len(lengths), max(lengths))
         ids = torch.randint(0, config.vocab_size, shape, generator=generator)
@@ -176,21 +215,19 @@ def _samples(plan: Plan) -> list[tuple[Tensor, ...]]:
         mask = (torch.arange(shape[1])[None] < torch.tensor(lengths)[:, None]).long()
         ids = torch.where(mask.bool(), ids, pad)
         types = torch.randint(0, kinds, shape, generator=generator) * mask
-        batches.append((ids, mask, types)[: len(plan.inputs)])
+        batches.append((ids, mask, types))
     return batches
 
 
-def _compare(
-    plan: Plan, path: Path, batches: Sequence[tuple[Tensor, ...]], expected: Sequence[np.ndarray]
-) -> None:
-    """Raise ValueError where what the graph says last is not what PyTorch says, ``expected``."""
+def _compare(plan: Plan, path: Path, expected: Sequence[np.ndarray]) -> None:
+    """Raise ValueError where the graph does not say what PyTorch says, ``expected``."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     differences, largest = [], 1e-9
-    for batch, wanted in zip(batches, expected, strict=True):
+    for batch, wanted in zip(plan.samples, expected, strict=True):
         feed = {name: tensor.numpy() for name, tensor in zip(plan.inputs, batch, strict=True)}
-        found = session.run([plan.graph.outputs[-1]], feed)[0]
+        found = session.run([plan.compared], feed)[0]
         differences.append(np.abs(found - wanted).max())
         largest = max(largest, float(np.abs(wanted).max()))
     # One text's logit may be next to nothing: what counts is the model's scale.
@@ -201,19 +238,16 @@ def _compare(
 
 def _write_graph(plan: Plan, attention: str, path: Path) -> None:
     register()
-    plan.graph.encoder.model.set_attn_implementation(attention)
-    # Distinct tensors: the exporter would take one tensor given twice for one input.
-    inputs = tuple(torch.ones(2, 7, dtype=torch.long) for _ in plan.inputs)
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    plan.network.set_attn_implementation(attention)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             plan.graph,
-            inputs,
+            plan.example,
             dynamo=True,
             opset_version=OPSET,
             input_names=list(plan.inputs),
-            output_names=list(plan.graph.outputs),
-            dynamic_shapes=(tuple(dynamic for _ in plan.inputs),),
+            output_names=list(plan.outputs),
+            dynamic_shapes=(plan.axes,),
             verbose=False,
         )
     assert program is not None
@@ -226,14 +260,6 @@ def _write_graph(plan: Plan, attention: str, path: Path) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's notes about itself off stderr."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with errors_only("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

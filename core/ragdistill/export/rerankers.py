@@ -11,7 +11,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from ragdistill.errors import UserError
 from ragdistill.export.folder import CrossEncoderRecord, MultiVectorRecord, Side
 from ragdistill.export.graphs import ScoresGraph, VectorsGraph
-from ragdistill.export.onnx import Plan, input_names, max_length, write_export
+from ragdistill.export.onnx import input_names, max_length, text_plan, write_export
 
 _MASK = "MultiVectorMask"
 
@@ -44,8 +44,8 @@ def export_cross_encoder(
         prompt=_prompt(model),
     )
     graph, names = ScoresGraph(copy.deepcopy(encoder)), input_names(model, ("text", "text"))
-    plan = Plan(graph, names, record.max_seq_length, record.pad_token_id)
-    write_export(plan, model, record, folder)
+    plan = text_plan(graph, names, record.max_seq_length, record.pad_token_id)
+    write_export(plan, model.tokenizer, record, folder)
     return record
 
 
@@ -53,7 +53,8 @@ def export_multi_vector(
     model: MultiVectorEncoder, folder: Path, *, source_digest: str
 ) -> MultiVectorRecord:
     """Write ``model`` as fp32 ONNX into ``folder``, which ``OnnxMultiVector`` and Optimum's
-    ``ORTModelForFeatureExtraction`` load.
+    ``ORTModelForCustomTasks`` load; its ``ORTModelForFeatureExtraction`` does too, and hands out
+    ``last_hidden_state`` alone.
 
     The graph takes int64 ``input_ids``, ``attention_mask`` and, where the tokenizer makes them,
     ``token_type_ids``, each [batch, sequence] of any size, and gives ``last_hidden_state`` [batch,
@@ -84,13 +85,13 @@ def export_multi_vector(
     )
     # The mask depends on the side, the vectors do not.
     vectors = [module for module in model if type(module).__name__ != _MASK]
-    plan = Plan(
+    plan = text_plan(
         VectorsGraph(copy.deepcopy(vectors), "token_embeddings"),
         input_names(model, "text"),
         max(record.queries.max_seq_length, record.documents.max_seq_length),
         record.pad_token_id,
     )
-    write_export(plan, model, record, folder)
+    write_export(plan, model.tokenizer, record, folder)
     return record
 
 

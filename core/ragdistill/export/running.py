@@ -61,10 +61,10 @@ class GraphRunner:
             UserError: ONNX Runtime cannot load it.
         """
         self._pad = pad_token_id
-        self._session = _load_session(path)
+        self._session = load_session(path)
         self._inputs = {item.name for item in self._session.get_inputs()}
         self._on_cuda = "CUDAExecutionProvider" in self._session.get_providers()
-        self._pool = ThreadPoolExecutor(1 if self._on_cuda else threads or _cores())
+        self._pool = ThreadPoolExecutor(1 if self._on_cuda else threads or cores())
 
     def run(
         self,
@@ -139,17 +139,26 @@ def load_tokenizer(folder: Path, max_length: int) -> Tokenizer:
     return tokenizer
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _load_session(path: Path) -> onnxruntime.InferenceSession:
+def load_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """ONNX Runtime's session of a graph, on CUDA where it has it.
+
+    Args:
+        path: the graph's file.
+        threads: what an operator is shared by on a CPU; one where threads run batches of their own.
+
+    Raises:
+        UserError: ONNX Runtime cannot load it.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = 1  # the threads run batches of their own
+    options.intra_op_num_threads = threads
     # Every batch has a shape of its own: a memory plan per shape would only pile up.
     options.enable_mem_pattern = False
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")

@@ -1,5 +1,5 @@
-"""Exported embedders and rerankers as they are served: texts in, vectors or scores out, without
-PyTorch."""
+"""Exported embedders, rerankers and token classifiers as they are served: texts in, vectors, scores or
+logits out, without PyTorch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from ragdistill.export.folder import (
     EmbedderRecord,
     MultiVectorRecord,
     Side,
+    TokenClassifierRecord,
     read_record,
     read_record_of,
 )
@@ -165,6 +166,41 @@ class OnnxMultiVector:
 
         self._graph.run("token_embeddings", texts, tokenise, take, token_budget)
         return vectors
+
+
+class OnnxTokenClassifier:
+    """Tokens to logits by an exported graph, int8 or fp32. How a text becomes tokens is its caller's affair,
+    who has to know what became of which word."""
+
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        """Load ``folder``, on CUDA where ONNX Runtime has it.
+
+        Args:
+            folder: written by ``export_token_classifier`` or ``quantise``.
+            threads: batches run at once on a CPU; None for one on each core.
+
+        Raises:
+            UserError: ``folder`` is not a whole export of a token classifier.
+        """
+        self.record = read_record_of(TokenClassifierRecord, folder)
+        self.tokenizer = load_tokenizer(folder, self.record.max_seq_length)
+        self._graph = GraphRunner(folder / GRAPH, self.record.pad_token_id, threads)
+
+    def logits(self, texts: Sequence[Tokens], *, token_budget: int | None = None) -> list[Floats]:
+        """Of each text logits [tokens, labels] float32, in their order.
+
+        Args:
+            texts: their tokens, no more than the graph has positions for.
+            token_budget: padded tokens of a batch; None for what suits the device.
+        """
+        found = [np.zeros((0, len(self.record.labels)), np.float32) for _ in texts]
+
+        def take(places: list[int], tokens: Sequence[Tokens], said: Floats) -> None:
+            for place, text, row in zip(places, tokens, said, strict=True):
+                found[place] = row[: len(text.ids)]
+
+        self._graph.run("logits", texts, list, take, token_budget)
+        return found
 
 
 def _expanded(tokens: Tokens, side: Side) -> Tokens:

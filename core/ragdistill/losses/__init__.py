@@ -8,6 +8,7 @@ on whole batches only.
 
 from ragdistill.losses.chunked import Head, TeacherStates, chunked_distillation
 from ragdistill.losses.contrastive import info_nce
+from ragdistill.losses.features import relation_divergences, relations, state_distances
 from ragdistill.losses.logits import LogitObjective, logit_distillation, token_divergences
 from ragdistill.losses.matryoshka import over_prefixes
 from ragdistill.losses.maxsim import maxsim
@@ -42,8 +43,11 @@ __all__ = [
     "mse_regression",
     "over_prefixes",
     "ranknet",
+    "relation_divergences",
+    "relations",
     "score_mse",
     "similarity_kl",
+    "state_distances",
     "state_regression",
     "token_divergences",
     "window_means",

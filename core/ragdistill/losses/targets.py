@@ -1,10 +1,14 @@
 """What a teacher said of the tokens of an answer, and which tokens those are."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ragdistill.signals.distributions import TokenDistributions
 
 IGNORED = -100
 """The label of a token that is only read, as transformers has it."""
@@ -43,6 +47,21 @@ class SparseTargets:
             )
         if self.ids.dtype != torch.int64:
             raise ValueError(f"ids of {self.ids.dtype}: they must be int64")
+
+    @classmethod
+    def of(cls, answers: Sequence[TokenDistributions]) -> "SparseTargets":
+        """What the signal store has of some answers, the tokens of one behind those of the other.
+
+        The store's settings tell at what temperature it was taken (``LogitCodec.kept``): the loss has to
+        have the same one.
+        """
+        counts = np.concatenate([np.empty(0, np.int64), *(said.counts for said in answers)])
+        real = np.arange(counts.max(initial=1)) < counts[:, None]
+        ids, probs = np.zeros(real.shape, np.int64), np.zeros(real.shape, np.float32)
+        ids[real] = np.concatenate([np.empty(0), *(said.ids for said in answers)])
+        probs[real] = np.concatenate([np.empty(0), *(said.probs for said in answers)])
+        tail = np.concatenate([np.empty(0, np.float32), *(said.tail for said in answers)])
+        return cls(*(torch.from_numpy(part) for part in (ids, probs, tail)))
 
     def __len__(self) -> int:
         return len(self.ids)

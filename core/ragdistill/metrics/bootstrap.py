@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 9_999
-_ELEMENTS = 1 << 22  # numbers resampled at a time, which bounds memory to about 100 MB
+ELEMENTS = 1 << 22
+"""Numbers resampled at a time, which bounds memory to about 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def resample(
             paired=True,
             vectorized=True,
             n_resamples=RESAMPLES,
-            batch=max(1, _ELEMENTS // len(samples[0])),
+            batch=max(1, ELEMENTS // len(samples[0])),
             method="percentile",
             rng=np.random.default_rng(seed),
         )

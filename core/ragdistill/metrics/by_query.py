@@ -1,6 +1,7 @@
 """One figure of teacher and student for each query, and what it is for some of the queries: short
 and long ones, those that resemble the training text and those that do not."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +55,14 @@ def quality_by(
             where it was not looked for.
         seed: of the intervals.
     """
-    values = paired(task, teacher, student)
-    lengths = np.array([len(words(query.text)) for query in task.queries])
+    return grouped(paired(task, teacher, student), task.query_texts, duplicates, seed)
+
+
+def grouped(
+    values: Paired, texts: Sequence[str], duplicates: Sequence[Match] | None, seed: int
+) -> dict[str, Any]:
+    """:func:`quality_by` of any measure's values, of queries with these ``texts``."""
+    lengths = np.array([len(words(text)) for text in texts])
     return {
         "measure": values.measure,
         "length": [
@@ -69,6 +76,36 @@ def quality_by(
             for alike, chosen in _split(len(lengths), {place for _, place, _ in duplicates})
         ],
     }
+
+
+_ASKED = (
+    "how many",
+    "how much",
+    "how",
+    "what",
+    "when",
+    "where",
+    "which",
+    "who",
+    "whom",
+    "whose",
+    "why",
+)
+
+
+def by_asking(values: Paired, texts: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    """Groups of questions by the first question word in them, English ("how many", "who"), the most
+    frequent first; those without one are ``other``. ``asks`` of ``quality_by``."""
+    kinds = np.array([_asks(words(text)) for text in texts])
+    counted = Counter(kinds.tolist()).most_common()
+    return [{"asks": kind, **_group(values, kinds == kind, seed)} for kind, _ in counted]
+
+
+def _asks(said: Sequence[str]) -> str:
+    for pair in zip(said, [*said[1:], ""], strict=True):
+        if found := next((each for each in (" ".join(pair), pair[0]) if each in _ASKED), None):
+            return found
+    return "other"
 
 
 def terciles(lengths: NDArray[np.int64]) -> list[tuple[list[int], NDArray[np.bool_]]]:

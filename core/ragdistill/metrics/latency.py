@@ -185,15 +185,19 @@ def profile_requests(
     return {name: _request_summary(each, items) for name, each in taken.items()}
 
 
-def _request_summary(seconds: Sequence[float], items: int) -> dict[str, Any]:
+def percentiles(seconds: Sequence[float]) -> dict[str, float | None]:
+    """``p50_ms``, ``p95_ms`` and ``p99_ms`` of so many ``seconds``; those that fewer than 20, and fewer
+    than 100, cannot tell are None."""
     p50, p95, p99 = (float(value) for value in np.percentile(seconds, (50, 95, 99)) * 1000)
-    calls = len(seconds)
+    few, some = len(seconds) < 20, len(seconds) < 100
+    return {"p50_ms": p50, "p95_ms": None if few else p95, "p99_ms": None if some else p99}
+
+
+def _request_summary(seconds: Sequence[float], items: int) -> dict[str, Any]:
     return {
-        "p50_ms": p50,
-        "p95_ms": p95 if calls >= 20 else None,
-        "p99_ms": p99 if calls >= 100 else None,
-        "per_second": items / max(p50 / 1000, 1e-9),
-        "calls": calls,
+        **percentiles(seconds),
+        "per_second": items / max(float(np.median(seconds)), 1e-9),
+        "calls": len(seconds),
         "requests": True,
         "texts": items,
         "batch": items,

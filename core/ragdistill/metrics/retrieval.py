@@ -133,7 +133,7 @@ def verdict_of(
     the run's files; ``retention_interval`` holds for all of them at once, at 95 %."""
     measure, teacher, found = _headline(folder, system)
     interval = retention_interval(teacher, found, seed, alpha=ALPHA / compared)
-    decided = decide(teacher, found, gate, seed, compared=compared).as_json()
+    decided = decide(teacher, found, gate, seed, compared=compared, within=(0.0, 1.0)).as_json()
     extra = {"retention_interval": list(interval) if interval else None} if compared > 1 else {}
     return decided | {"measure": measure} | extra
 

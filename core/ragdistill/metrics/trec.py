@@ -27,6 +27,7 @@ Rankings = Mapping[str, Sequence[tuple[str, float]]]
 # White space separates columns, and so cannot be part of an id. A percent sign is escaped only
 # where it would read as an escape, so that nearly every id is written as it is.
 _UNWRITABLE = re.compile(r"\s|%(?=[0-9A-Fa-f]{2})")
+_LARGEST = float(np.finfo(np.float32).max)
 _SMALLEST = np.finfo(np.float32).tiny  # below it, code compiled with -ffast-math sees zero
 
 
@@ -89,7 +90,7 @@ def read(path: Path) -> dict[str, list[tuple[str, float]]]:
     rankings: dict[str, list[tuple[str, float]]] = {}
     for number, columns in _rows(path, columns=6):
         score = _number(columns[4], float, f"{path}:{number}")
-        if not math.isfinite(score):
+        if not abs(score) <= _LARGEST:
             raise UserError(f"the score {columns[4]!r} ranks nothing", where=f"{path}:{number}")
         rankings.setdefault(unquote(columns[0]), []).append((unquote(columns[2]), score))
     for ranking in rankings.values():

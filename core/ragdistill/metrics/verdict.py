@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ragdistill.metrics.bootstrap import checked, resample
+from ragdistill.metrics.bootstrap import checked
+from ragdistill.metrics.studentised import studentised
 
 Decision = Literal["go", "no-go", "inconclusive"]
 
@@ -57,6 +58,8 @@ def decide(
     seed: int,
     *,
     compared: int = 1,
+    of: str = "quality",
+    within: tuple[float, float] | None = None,
 ) -> Verdict:
     """Go, no-go or inconclusive.
 
@@ -71,27 +74,32 @@ def decide(
         compared: how many systems are held to the gate so that one can be chosen by the outcome.
             Each is tested at ``ALPHA / compared`` (Bonferroni), so that whichever is chosen, a wrong
             *go* stays as rare as of one alone.
+        of: what the values are of, in words.
+        within: the least and greatest value there can be, where known; the interval is cut to fit.
 
     Raises:
-        ValueError: no queries, other shapes, a value that is not finite, or a gate not above 0.
+        ValueError: no queries, other shapes, a value not finite or ``within``, or a gate not above 0.
     """
     alpha = ALPHA / compared
     if not gate > 0:
         raise ValueError(f"gate {gate} is not above 0")
     teacher, student = checked(teacher, student)
     differences = student - gate * teacher
-    interval = _bounds(differences, seed, alpha)
-    margin = float(differences.mean())
-    telling = int(np.count_nonzero(teacher > 0))
+    found = studentised(differences, seed)
+    interval, margin = _cut(found.bounds(alpha), teacher, student, gate, within), found.mean
+    telling, fewest = int(np.count_nonzero(teacher > 0)), fewest_queries(gate, alpha)
     decision: Decision = "inconclusive"
     if interval is not None and telling and interval[1] < 0:
         decision = "no-go"
-    elif interval is not None and interval[0] > 0 and telling >= fewest_queries(gate, alpha):
+    elif interval is not None and interval[0] > 0 and telling >= fewest:
         decision = "go"
-    needed = None
+    needed, reason = None, _settled(decision, gate, len(teacher), compared, of)
     if decision == "inconclusive":
-        needed = _queries_needed(differences, telling, gate, alpha)
-    reason = _reason(decision, gate, len(teacher), telling, needed, compared)
+        needed = queries_needed(differences, telling, gate, alpha)
+        reason = _undecided(gate, len(teacher), telling, needed, of)
+        if 0 < telling < fewest:
+            needed = max(needed or 0, math.ceil(fewest * len(teacher) / telling))
+            reason = _too_few(len(teacher), telling, fewest)
     return Verdict(decision, margin, reason, needed, gate, interval, len(teacher))
 
 
@@ -105,37 +113,12 @@ def fewest_queries(gate: float, alpha: float = ALPHA) -> int:
     return math.ceil(math.log(alpha) / math.log(gate)) if gate < 1 else 1
 
 
-def _bounds(
-    differences: NDArray[np.float64], seed: int, alpha: float
-) -> tuple[float, float] | None:
-    """One-sided bounds of the mean at 1 - ``alpha``, by the studentised bootstrap; None if infinite."""
-    queries = len(differences)
-    if queries < 2:
-        return None
-    mean, error = differences.mean(), _standard_error(differences, axis=0)
-    if np.ptp(differences) == 0:
-        return float(mean), float(mean)
-
-    def studentised(sample: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        # A resample of one value only has no spread: it lies infinitely far out, or nowhere.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance = (sample.mean(axis=axis) - mean) / _standard_error(sample, axis)
-        return np.asarray(np.nan_to_num(distance, nan=0.0, posinf=np.inf, neginf=-np.inf))
-
-    draws = resample((differences,), studentised, seed)
-    high = mean - error * np.quantile(draws, alpha, method="lower")
-    low = mean - error * np.quantile(draws, 1 - alpha, method="higher")
-    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
-
-
-def _standard_error(sample: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    return np.asarray(sample.std(axis=axis, ddof=1) / math.sqrt(sample.shape[axis]))
-
-
-def _queries_needed(
+def queries_needed(
     differences: NDArray[np.float64], telling: int, gate: float, alpha: float
 ) -> int | None:
-    """By the normal approximation, with ``POWER``; at least one more than there are."""
+    """How many queries in all would settle it, ``telling`` of those that there are having something
+    to lose: by the normal approximation, with ``POWER``; at least one more than there are. None
+    where no number that can be had would."""
     queries, mean = len(differences), differences.mean()
     if not telling or mean == 0:
         return None
@@ -147,15 +130,45 @@ def _queries_needed(
     return needed if needed < _NEVER else None
 
 
-def _reason(
-    decision: Decision, gate: float, queries: int, telling: int, needed: int | None, compared: int
-) -> str:
+def _cut(
+    interval: tuple[float, float] | None,
+    teacher: NDArray[np.float64],
+    student: NDArray[np.float64],
+    gate: float,
+    within: tuple[float, float] | None,
+) -> tuple[float, float] | None:
+    """``interval`` of the mean of student - gate * teacher without what is beyond all such differences:
+    of few queries the studentised bootstrap, which knows no bounds, goes there. A cut end stays on its side of 0, so no decision changes."""
+    if within is None:
+        return interval
+    low, high = within
+    values = np.concatenate([teacher, student])
+    # Sums of gains in floating point may end a rounding beyond 1.
+    if values.min() < low - 1e-9 or values.max() > high + 1e-9:
+        raise ValueError(f"a value is not between {low:g} and {high:g}")
+    if interval is None:
+        return None
+    least, most = low - gate * high, high - gate * low
+    return max(interval[0], least), min(interval[1], most)
+
+
+def _settled(decision: Decision, gate: float, queries: int, compared: int, of: str) -> str:
+    """Of a verdict that settles it."""
     sure = "95 % confidence" + (f" in all {compared} compared" if compared > 1 else "")
-    held = f"{gate:.4g} of the teacher's quality ({sure}, {queries:,} queries)"
-    if decision == "go":
-        return f"the student keeps at least {held}"
-    if decision == "no-go":
-        return f"the student keeps less than {held}"
+    held = f"{gate:.4g} of the teacher's {of} ({sure}, {queries:,} queries)"
+    return f"the student keeps {'at least' if decision == 'go' else 'less than'} {held}"
+
+
+def _too_few(queries: int, telling: int, fewest: int) -> str:
+    on = telling < queries
+    where = " on which the teacher is above 0" if on else ""
+    among = (
+        f"; of the {queries:,} here it is on {telling:,}" if on else f", and here are {queries:,}"
+    )
+    return f"too few queries for a verdict: at least {fewest:,}{where} at this gate{among}"
+
+
+def _undecided(gate: float, queries: int, telling: int, needed: int | None, of: str) -> str:
     if not telling:
         return "the teacher finds nothing on these queries, so there is nothing to keep"
     if needed is None:
@@ -165,5 +178,5 @@ def _reason(
         )
     return (
         f"{queries:,} queries do not tell whether the student keeps {gate:.4g} of the teacher's "
-        f"quality; about {needed:,} would ({needed - queries:,} more)"
+        f"{of}; about {needed:,} would ({needed - queries:,} more)"
     )

@@ -106,6 +106,11 @@ def find(name: str, aliases: Mapping[str, Alias]) -> Alias | None:
     return next((a for a in aliases.values() if a.hub and a.hub.casefold() == sought), None)
 
 
+def served(name: str, aliases: Mapping[str, Alias]) -> Alias | None:
+    """The alias of what an endpoint calls ``name``."""
+    return next((a for a in aliases.values() if a.api == name), None) or find(name, aliases)
+
+
 def suggestion(name: str, aliases: Mapping[str, Alias]) -> str:
     """``", did you mean 'x'?"`` for the nearest of all names, or ``""``."""
     return nearest(name, [known_as for alias in aliases.values() for known_as in alias.names])

@@ -51,5 +51,16 @@ def digests(path: Path) -> Digests:
     )
 
 
+def folder_digest(path: Path) -> str:
+    """Of every file in an export's folder, read whole, as those of :class:`Digests` are made."""
+    return _combined(
+        {
+            file.relative_to(path).as_posix(): sha256_file(file)
+            for file in path.rglob("*")
+            if file.is_file()
+        }
+    )
+
+
 def _combined(hashed: dict[str, str]) -> str:
     return sha256_json(sorted(hashed.items()))

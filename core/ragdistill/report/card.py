@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ragdistill.report import view
+from ragdistill.report import lift, view
 from ragdistill.report.terminal import extra_columns
 
 _LISTED = ("apache-2.0", "mit", "gemma", "llama", "cc-", "bsd", "gpl-", "lgpl", "openrail", "mpl-")
@@ -47,6 +47,7 @@ def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None)
         systems=view.systems(told["report"]),
         measure=view.headline(told["report"]),
         warnings=view.warnings(told["report"]),
+        lift=lift.told(told["report"]),
         others=extra_columns(told["report"]),
         usage=usage,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ragdistill.report import curves, frontier, plots, storage, view
+from ragdistill.report import calibration, curves, frontier, lift, plots, storage, view
 
 
 @cache
@@ -53,6 +53,7 @@ def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None)
         systems=view.systems(report),
         measure=view.headline(report),
         warnings=view.warnings(report),
+        lift=lift.told(report),
         looks=plots.looks(report),
         # Our own SVG; the names in it were escaped when it was written.
         retention_plot=Markup(plots.retention(report)),
@@ -64,5 +65,6 @@ def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None)
         script=_script(),
         script_source=Markup(_source(_script())),
         storage=storage.stored(report),
+        calibration=calibration.calibrated(report),
         frontier=frontier.compared(report),
     )

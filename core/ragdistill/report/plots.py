@@ -59,7 +59,7 @@ def looks(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def quality_and_speed(report: Mapping[str, Any]) -> str:
-    """Headline measure against texts a second, a point with its interval for each system; empty
+    """Headline measure against texts (or tokens) a second, a point with its interval for each system; empty
     where fewer than two systems have both."""
     measure = view.headline(report)
     points = [p for s in view.systems(report) if (p := _point(report, s, measure))]
@@ -72,18 +72,19 @@ def quality_and_speed(report: Mapping[str, Any]) -> str:
                 axes.plot([speed, speed], bounds, color=colour, linewidth=2, alpha=0.55)
             axes.plot([speed], [quality], color=colour, marker=marker, markersize=7)
             _name(axes, key, (speed, quality), colour, above=index % 2 == 0)
-        _speed_axis(axes, [speed for _, speed, _, _ in points])
+        unit = f"{view.unit(report)} a second"
+        _speed_axis(axes, [speed for _, speed, _, _ in points], unit)
         axes.set_ylabel(measure or "")
         axes.margins(y=0.22)
         axes.grid()
-        return svg(axes, f"{measure} against texts a second for teacher, student and exports")
+        return svg(axes, f"{measure} against {unit} for teacher, student and exports")
 
 
 _Point = tuple[str, float, float, tuple[float, float] | None]
 
 
 def _point(report: Mapping[str, Any], system: view.System, measure: str | None) -> _Point | None:
-    """Name, texts a second, quality, its interval; None where one of the first three is unknown."""
+    """Name, texts or tokens a second, quality, its interval; None where one of the first three is unknown."""
     speed = system.speed.get("per_second")
     teacher = report["quality"].get(measure, {}).get("teacher")
     if system.role == "teacher":
@@ -103,10 +104,10 @@ def _name(axes: Axes, key: str, at: tuple[float, float], colour: str, *, above: 
     )  # fmt: skip
 
 
-def _speed_axis(axes: Axes, speeds: Sequence[float]) -> None:
+def _speed_axis(axes: Axes, speeds: Sequence[float], unit: str) -> None:
     """Logarithmic, with room for the names."""
     axes.set_xscale("log")
     low, high = math.log10(min(speeds)), math.log10(max(speeds))
     room = max(high - low, 0.3)
     axes.set_xlim(10 ** (low - 0.12 * room), 10 ** (high + 0.35 * room))
-    logarithmic(axes.xaxis, "texts a second", low=min(speeds), high=max(speeds))
+    logarithmic(axes.xaxis, unit, low=min(speeds), high=max(speeds))

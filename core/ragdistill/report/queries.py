@@ -8,9 +8,11 @@ from ragdistill.report.section import Count, Quality, Section
 
 
 class Group(Quality):
-    """The headline measure of some of the queries; ``words`` are their fewest and most."""
+    """The headline measure of some of the queries; ``words`` are their fewest and most, ``asks`` what
+    they ask for."""
 
     queries: Count
+    asks: str | None = None
     words: Annotated[list[Count], Len(2, 2)] | None = None
     near_duplicate: bool | None = None
 
@@ -21,6 +23,7 @@ class QualityBy(Section):
     measure: str
     length: list[Group] | None = None
     near_duplicate: list[Group] | None = None
+    asks: list[Group] | None = None
 
 
 class Ranked(Section):

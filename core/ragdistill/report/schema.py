@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from ragdistill.errors import UserError
 from ragdistill.report.compared import Frontier
+from ragdistill.report.measured import Calibration, Speed
 from ragdistill.report.queries import QualityBy, Worst
 from ragdistill.report.section import Count, NonNegative, Quality
 from ragdistill.report.section import Section as _Section
@@ -148,16 +149,6 @@ class Sweep(_Section):
     trials: list[Trial]
 
 
-class Speed(_Section):
-    """Latency of single texts in milliseconds, throughput in texts a second."""
-
-    p50_ms: NonNegative | None = None
-    p95_ms: NonNegative | None = None
-    p99_ms: NonNegative | None = None
-    per_second: NonNegative | None = None
-    latencies_ms: list[NonNegative] | None = None
-
-
 class Loss(_Section):
     """The mean loss since the last entry, or that of the held-out texts, after so many steps."""
 
@@ -208,6 +199,8 @@ class Report(_Section):
     quality_by: QualityBy | None = None
     worst: Worst | None = None
     training: Training | None = None
+    replies: dict[str, dict[str, Count]] = Field(default_factory=dict)
+    calibration: dict[str, Calibration] = Field(default_factory=dict)
     storage: list[Storage] = Field(default_factory=list)
     mteb: dict[str, MtebTask] = Field(default_factory=dict)
     sweep: Sweep | None = None

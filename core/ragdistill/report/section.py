@@ -17,9 +17,11 @@ class Section(BaseModel):
 
 
 class Quality(Section):
-    """One measure: means over the queries, student / teacher, its 95 % interval."""
+    """One measure: means over the queries (so many ``queries``, where a measure is not of all), student /
+    teacher, its 95 % interval."""
 
     teacher: float | None = None
     student: float | None = None
     retention: float | None = None
     ci95: Interval | None = None
+    queries: Count | None = None

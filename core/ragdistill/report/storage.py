@@ -28,8 +28,11 @@ _LOOKS = {
     "binary": (TEACHER, "^"),
     "binary-rescored": (look(2)[0], "^"),
     "pq": (GATE, "v"),
+    "residual": (look(2)[0], "P"),
 }
 """Colour and marker of what vectors are kept as."""
+_EXACT = ("flat", "tokens")
+"""Indexes that leave nothing out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Stored:
     left_out: Sequence[Mapping[str, Any]]
     """Entries with a reason and no figures."""
     plot: Markup
+    searched: bool
+    """Whether what was kept was searched; else candidates were put in order by it."""
 
 
 def stored(report: Mapping[str, Any]) -> Stored:
@@ -64,7 +69,8 @@ def stored(report: Mapping[str, Any]) -> Stored:
     ]
     whole = [row for row in rows if row.entry["documents"] == counts[0]]
     left_out = [entry for entry in entries if entry.get("reason")]
-    return Stored(rows, left_out, Markup(plot(whole, measure)))
+    searched = any("search_ms" in row.entry for row in rows)
+    return Stored(rows, left_out, Markup(plot(whole, measure)), searched)
 
 
 def rows_of(entries: Sequence[Mapping[str, Any]], measure: str) -> list[Row]:
@@ -109,7 +115,7 @@ def _point(axes: Axes, row: Row) -> None:
     colour, marker = _LOOKS.get(row.entry["vectors"], (INK, "x"))
     axes.plot(
         *_places([row]), color=colour, marker=marker, linestyle="none",
-        markersize=6 if row.entry["index"] == "flat" else 9,
+        markersize=6 if row.entry["index"] in _EXACT else 9,
         markerfacecolor=colour if row.best else "none",
     )  # fmt: skip
 
@@ -117,7 +123,7 @@ def _point(axes: Axes, row: Row) -> None:
 def _name(axes: Axes, row: Row) -> None:
     """The dimensions of a way on the front, and its index unless it is flat."""
     index = row.entry["index"]
-    words = f"{row.entry['dimensions']}" + f" {index}" * (index != "flat")
+    words = f"{row.entry['dimensions']}" + f" {index}" * (index not in _EXACT)
     at = (row.entry["bytes_per_document"], row.quality["student"])
     axes.annotate(words, at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
 

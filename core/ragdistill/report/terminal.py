@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ragdistill.report import view
+from ragdistill.report import cascade, lift, view
+from ragdistill.report.tables import put as _print
+from ragdistill.report.tables import table as _table
 
 _STYLES = {"go": "bold green", "no-go": "bold red", "inconclusive": "bold yellow"}
 
@@ -17,7 +19,7 @@ def render(report: Mapping[str, Any], console: Console) -> None:
     console.print(_title(report), soft_wrap=True)
     if report["quality"]:
         _print(_quality(report), console)
-    if line := view.lift(report):
+    if line := lift.told(report):
         console.print(f"{line}\n", soft_wrap=True)
     if report["teacher"].get("panel"):
         _print(_panel(report), console)
@@ -33,6 +35,8 @@ def render(report: Mapping[str, Any], console: Console) -> None:
         _print(_systems(report), console)
     if report.get("frontier"):
         _print(_frontier(report), console)
+    if report.get("rag"):
+        cascade.render(report["rag"], console)
     for line in view.warnings(report):
         console.print(Text.assemble(("warning: ", "bold yellow"), line), soft_wrap=True)
     if verdict := report.get("verdict"):
@@ -138,7 +142,16 @@ def extra_columns(report: Mapping[str, Any]) -> list[str]:
 
 def _systems(report: Mapping[str, Any]) -> Table:
     measure = view.headline(report)
-    columns = ("texts/s", "faster", "p50 ms", "p95 ms", "p99 ms", "MB", "kept", "gate")
+    columns = (
+        f"{view.unit(report)}/s",
+        "faster",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "MB",
+        "kept",
+        "gate",
+    )
     table = _table("system", *columns)
     for system in view.systems(report):
         speed = system.speed
@@ -174,23 +187,3 @@ def _frontier(report: Mapping[str, Any]) -> Table:
             "export failed" if failed else entry["decision"],
         )
     return table
-
-
-def _table(*columns: str) -> Table:
-    """A table whose first column is words and the others figures."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(columns[0], no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _print(table: Table, console: Console) -> None:
-    """A line too long is better than a figure cut off."""
-    wide = console.options.update(width=1000)
-    width = max(console.width, console.measure(table, options=wide).maximum)
-    for line in console.render_lines(table, console.options.update(width=width), pad=False):
-        text = Text.assemble(*((part.text, part.style or "") for part in line))
-        text.rstrip()
-        console.print(text, soft_wrap=True)
-    console.print()

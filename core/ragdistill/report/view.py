@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN = "\N{EN DASH}"
+FEW_CALLS = 20
+"""Of fewer a slow system's speed is a rough one: the 95th percentile of so many is the slowest of them."""
 _TIMES = "\N{MULTIPLICATION SIGN}"
 Report = Mapping[str, Any]
 
@@ -61,6 +63,19 @@ def ratio(report: Report, system: str, figure: str = "per_second") -> float | No
     return float(own / teacher if figure == "per_second" else teacher / own)
 
 
+def unit(report: Report) -> str:
+    """What ``per_second`` counts: tokens where systems write, else texts."""
+    found = {speed.get("unit") for speed in report["speed"].values()}
+    return "tokens" if "tokens" in found else "texts"
+
+
+def memory(speed: Mapping[str, Any]) -> float | None:
+    """MB that an answer takes at its peak: on the GPU where one is in use (with the weights)."""
+    found = speed.get("memory") or {}
+    on_gpu: float | None = found.get("gpu_mb")
+    return found.get("rise_mb") if on_gpu is None else on_gpu
+
+
 def fastest(report: Report) -> str | None:
     """Of student and exports that passed, the one of highest throughput."""
     served = [s for s in systems(report) if s.role != "teacher" and s.passed is not False]
@@ -89,7 +104,8 @@ def warnings(report: Report) -> list[str]:
     queries = report["data"].get("queries")
     if report["quality"] and queries is not None and queries < 50:
         found.append(f"only {queries} queries were measured: the intervals are wide")
-    if "overlap@10" in report["quality"]:
+    found += [*_not_learnt(report), *_unreadable(report), *_few_calls(report)]
+    if headline(report) in ("overlap@10", "F1 with teacher"):
         found.append(
             "no judgments: the agreement with the teacher is measured, not how good either is"
         )
@@ -108,6 +124,37 @@ def warnings(report: Report) -> list[str]:
             found.append(f"export {kind} failed its gate: {reasons}")
     if report["teacher"].get("outputs_may_train") == "no":
         found.append("the teacher's terms do not allow its outputs to train another model")
+    return found
+
+
+def _few_calls(report: Report) -> list[str]:
+    """Systems that were too slow to be asked often."""
+    calls = {name: (figures or {}).get("calls") for name, figures in report["speed"].items()}
+    few = {name: count for name, count in calls.items() if count is not None and count < FEW_CALLS}
+    told = ", ".join(f"{count} of the {name}" for name, count in few.items())
+    return [f"speeds are of few calls ({told}): take ratios for rough ones"] if few else []
+
+
+def _not_learnt(report: Report) -> list[str]:
+    """What of a teacher's writing was left out."""
+    told = (report["stages"].get("collect") or {}).get("rationales") or {}
+    left_out = told.get("left_out") or {}
+    if not left_out:
+        return []
+    why = ", ".join(f"{count:,} {fault}" for fault, count in sorted(left_out.items()))
+    return [f"of {told['written']:,} rationales {told['learnt']:,} are learnt; not learnt: {why}"]
+
+
+def _unreadable(report: Report) -> list[str]:
+    """Replies that no answer could be read from."""
+    found = []
+    for name, counts in (report.get("replies") or {}).items():
+        lost = sum(counts.values()) - counts.get("whole", 0)
+        if lost:
+            share = percent(lost / sum(counts.values()))
+            found.append(
+                f"{lost:,} replies of the {name} ({share}) hold no answer that can be read, and count as wrong"
+            )
     return found
 
 
@@ -156,20 +203,10 @@ def _chosen(report: Report) -> list[str]:
     return [biased] if section["passed"] else [chosen(section), biased]
 
 
-def lift(report: Report) -> str:
-    """What a reranker's teacher adds to the first stage, and how much of that the student keeps; empty
-    where there is no first stage."""
-    measure = headline(report)
-    found = report["quality"].get(measure, {}).get("lift")
-    if not found:
-        return ""
-    bounds = found.get("teacher_ci95")
-    between = f" ({bounds[0]:+.4f} to {bounds[1]:+.4f})" if bounds else ""
-    told = f"the teacher adds {found['teacher']:+.4f}{between} to the first stage's {measure}"
-    if found.get("share") is None:
-        return f"{told}, the student {found['student']:+.4f}"
-    span = f" ({interval(found['share_ci95'])})" if found.get("share_ci95") else ""
-    return f"{told}, and the student has {percent(found['share'])}{span} of that"
+def before(report: Report) -> str:
+    """Whose measure the teacher of a reranker or a rewriter is to raise."""
+    raw = "raw" in report["quality"].get(headline(report), {})
+    return "the raw queries'" if raw else "the first stage's"
 
 
 def _no_lift(report: Report) -> list[str]:
@@ -177,7 +214,10 @@ def _no_lift(report: Report) -> list[str]:
     if not bounds or bounds[0] > 0:
         return []
     return [
-        "the teacher is not better than the first stage beyond doubt: is there anything to learn?"
+        (
+            f"the teacher does not raise {before(report)} {headline(report)} beyond doubt: is there anything "
+            "to learn?"
+        )
     ]
 
 
@@ -202,6 +242,11 @@ def lineage(report: Report) -> str:
     if terms := teacher.get("terms"):
         said += f" {terms.rstrip('.')}."
     return f"{said} The student is under {student.get('licence') or 'an unknown licence'}."
+
+
+def sentence(line: str) -> str:
+    """``line`` with a capital and a full stop, unless it ends in a mark of its own."""
+    return f"{line[:1].upper()}{line[1:]}{'' if line.endswith(('?', '!', '.')) else '.'}"
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -263,6 +308,8 @@ def duration(seconds: float | None) -> str:
 
 def kind(group: Mapping[str, Any]) -> str:
     """What the queries of a group of ``quality_by`` have in common."""
+    if group.get("asks"):
+        return str(group["asks"])
     if group.get("words"):
         fewest, most = group["words"]
         span = str(most) if fewest == most else f"{fewest} to {most}"
@@ -284,6 +331,7 @@ def short(digest: str | None) -> str:
 FILTERS = {
     f.__name__: f
     for f in (
+        sentence,
         number,
         count,
         percent,

@@ -1,4 +1,4 @@
-"""How one kind of teacher signal lies in Arrow columns. The seam for logits."""
+"""How one kind of teacher signal lies in Arrow columns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ragdistill.errors import UserError, nearest
 from ragdistill.signals.fingerprint import KEY_BYTES, Fingerprint
+from ragdistill.signals.logits import LogitCodec
 
 Values = np.ndarray[Any, np.dtype[Any]]
 """Signals of n texts: an array whose first axis is n, the rest as the codec says."""
@@ -292,6 +293,7 @@ CODECS: Mapping[str, Callable[[Fingerprint], Codec]] = {
     "windows": WindowCodec.of,
     "score": ScoreCodec.of,
     "text": TextCodec.of,
+    "logits": LogitCodec.of,
 }
 """Kind of signal to the codec for a fingerprint of that kind."""
 

@@ -40,7 +40,7 @@ class Fingerprint:
     """
 
     kind: str
-    """What is stored: ``vector``, ``windows``, ``score`` or ``text``. It chooses the codec."""
+    """What is stored: ``vector``, ``windows``, ``score``, ``text`` or ``logits``. It chooses the codec."""
     weights: str
     """Digest of the teacher's weights and of the configuration that changes its function."""
     tokenizer: str
@@ -51,9 +51,10 @@ class Fingerprint:
     max_length: int | None = None
     """Tokens after which a text is cut."""
     dtype: str = "float16"
-    """How the signal is kept on disk: ``float16`` or ``float32``, and ``utf8`` of text."""
+    """How the signal is kept on disk: ``float16`` or ``float32``, ``utf8`` of text, and ``packed`` of
+    logits."""
     dimensions: int | None = None
-    """Components of each vector."""
+    """Components of each vector; of logits the ids of the vocabulary."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict, hash=False)
     """Whatever else changes the signal: normalisation, precision of computation, ..."""
 

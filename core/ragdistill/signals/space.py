@@ -16,6 +16,7 @@ from ragdistill.files import writing
 from ragdistill.signals import journal as journals
 from ragdistill.signals import shards
 from ragdistill.signals.codecs import Codec, Values, codec_for, stored_bytes
+from ragdistill.signals.distributions import TokenDistributions
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill.signals.index import Index
 from ragdistill.signals.manifest import space_id, space_path
@@ -23,6 +24,8 @@ from ragdistill.signals.places import Place
 from ragdistill.signals.shards import DamagedShard, Shard
 
 _LOG = logging.getLogger(__name__)
+Signals = Values | Sequence[Values] | Sequence[str] | Sequence[TokenDistributions]
+"""What a writer takes of n texts."""
 FLUSH_BYTES = 32 << 20
 """Size at which a journal becomes a shard."""
 
@@ -180,9 +183,7 @@ class Space:
         """Check every shard again, byte for byte; nothing is changed."""
         return verify_shards(self._place, self._path, self.schema)
 
-    def _batch(
-        self, keys: Sequence[bytes], values: Values | Sequence[Values] | Sequence[str]
-    ) -> pa.RecordBatch:
+    def _batch(self, keys: Sequence[bytes], values: Signals) -> pa.RecordBatch:
         """Keys and their signals in the form they are stored in.
 
         Raises:
@@ -261,11 +262,9 @@ class Writer:
         finally:
             self._space._closed(self)
 
-    def append(
-        self, keys: Sequence[bytes], values: Values | Sequence[Values] | Sequence[str]
-    ) -> None:
+    def append(self, keys: Sequence[bytes], values: Signals) -> None:
         """Store the signals of n texts; for vectors ``values`` is [n, dimensions], for windows n
-        arrays [runs, dimensions], for text n strings.
+        arrays [runs, dimensions], for text n strings, for logits n ``TokenDistributions``.
 
         Raises:
             UserError: NaN, infinity or another shape; the disk is full; the store is read-only.

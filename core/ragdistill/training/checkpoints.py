@@ -8,12 +8,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ragdistill import processes
 from ragdistill.files import write_text
 
 _MARKER = "complete"
+WEIGHTS = "trainable.safetensors"
 
 
 class MarkComplete(TrainerCallback):  # type: ignore[misc,unused-ignore]
@@ -43,3 +46,22 @@ def last_complete(folder: Path) -> Path | None:
         else:
             shutil.rmtree(checkpoint)
     return max(found)[1] if found else None
+
+
+def save_trainable(model: nn.Module, folder: Path) -> None:
+    """Write the weights of ``model`` that are trained to ``folder``, as safetensors by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: weight.detach().contiguous()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+    save_file(weights, folder / WEIGHTS)
+
+
+def load_trainable(model: nn.Module, folder: Path) -> None:
+    """Put what :func:`save_trainable` wrote back into ``model``, in place."""
+    missing, unexpected = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    if unexpected or trained & set(missing):
+        raise ValueError(f"{folder / WEIGHTS} does not hold what is trained")

@@ -1,26 +1,25 @@
-"""The one training loop: any student and any loss, through sentence-transformers' trainer.
+"""The one training loop, over transformers' trainer: any student and any loss.
 
 What is learnt in which step is settled before (a :class:`Course`), so that a killed run goes on bit for
-bit as if it had never stopped, and several processes take the step that one would take.
+bit as if it had never stopped, and several processes take the step that one would take. Here is what
+models of all libraries share; ``encoders`` and ``language`` add what differs.
 """
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
-from sentence_transformers.base.model import BaseModel
-from sentence_transformers.base.trainer import BaseTrainer
-from sentence_transformers.base.training_args import BaseTrainingArguments
 from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
+    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -30,8 +29,13 @@ from transformers import (
 from ragdistill import processes
 from ragdistill.errors import Diverged
 from ragdistill.progress import Advance, track
-from ragdistill.training import dealing, lora
-from ragdistill.training.checkpoints import MarkComplete, last_complete
+from ragdistill.training import dealing
+from ragdistill.training.checkpoints import (
+    MarkComplete,
+    last_complete,
+    load_trainable,
+    save_trainable,
+)
 from ragdistill.training.schedule import Schedule
 from ragdistill.training.trackers import writing_to
 
@@ -43,6 +47,11 @@ COLUMN = "text"
 """What a collator finds the place of an item under."""
 BLANK = -1
 """In place of an item, for a process that has no share in a batch."""
+LOSSES = {"loss": "train", "eval_loss": "held_out"}
+"""What the trainer logs losses under, and what they are called here."""
+PART = "part_"
+"""What the name of a part of a loss begins with in the trainer's log."""
+_WHOLE = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,67 +69,95 @@ class Pace:
     """Rank of the updates that are trained; None where all weights are."""
     trackers: tuple[str, ...] = ()
     """What the trainer reports to, as ``ragdistill.training.trackers`` names them."""
+    accumulate: int = 1
+    """Batches of the schedule that make one step."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """Which items are learnt from in which step, and which the held-out loss is of."""
+    """Which items are learnt from in which batch, and which the held-out loss is of."""
 
     items: int
     """Places that ``train`` and ``check`` may name."""
     train: Schedule
     check: Schedule
     tokens: Sequence[int]
-    """Of each step of ``train``, padding not counted."""
+    """Of each batch of ``train``, padding not counted."""
+
+    def by_step(self, accumulate: int) -> list[int]:
+        """Tokens of each step that so many batches make."""
+        starts = range(0, len(self.train), accumulate)
+        return [sum(self.tokens[start : start + accumulate]) for start in starts]
 
 
-class ScheduledTrainer(BaseTrainer):  # type: ignore[misc,unused-ignore]
-    """sentence-transformers' trainer on a fixed schedule of batches."""
+class Scheduled(Trainer):  # type: ignore[misc,unused-ignore]
+    """transformers' trainer on a fixed schedule of batches.
+
+    Args:
+        student: what a checkpoint keeps the weights of: those that are trained, where only low-rank
+            updates are.
+        collator: makes the features of rows ``{COLUMN: place}``.
+        maps: what is trained besides, by the file that a checkpoint keeps it in.
+    """
+
+    arguments: ClassVar[type[TrainingArguments]] = TrainingArguments
+    options: ClassVar[Mapping[str, Any]] = {}
+    """Arguments that models of one library need."""
 
     def __init__(
         self,
         *,
-        schedules: tuple[Schedule, Schedule],
+        student: nn.Module,
+        course: Course,
+        collator: Any,
+        pace: Pace,
+        folder: Path,
         maps: Mapping[str, nn.Module],
-        partly: bool,
         **kwargs: Any,
     ) -> None:
-        self._schedules = schedules
-        self._partly = partly
-        self._maps = maps
-        super().__init__(**kwargs)
-
-    def get_default_loss(self, model: BaseModel) -> nn.Module:
-        """None: the loss is always given."""
-        raise NotImplementedError
-
-    def get_batch_sampler(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Schedule:
-        """The schedule of the set that is asked for; sizes of batches are the schedule's own."""
-        train, held_out = self._schedules
-        return train if dataset is self.train_dataset else held_out
-
-    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """None: the card is made from the report, and this one would ask the Hub."""
+        self._student, self._maps = student, maps
+        self._partly = pace.lora is not None
+        count = processes.count()
+        # Of both sets the schedules name places in the whole.
+        self._schedules = (
+            dealing.dealt(course.train, count, course.items),
+            dealing.repeated(course.check, count),
+        )
+        rows = Dataset.from_dict({COLUMN: [*range(course.items), BLANK]})
+        device = next(student.parameters()).device.type
+        steps = len(course.by_step(pace.accumulate))
+        super().__init__(
+            args=self.arguments(**_settings(pace, steps, folder, device), **self.options),
+            train_dataset=rows,
+            eval_dataset=rows.select(range(course.items)),
+            data_collator=collator,
+            callbacks=[MarkComplete(), EarlyStoppingCallback(PATIENCE)],
+            **kwargs,
+        )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The weights alone, as safetensors: no pickled arguments, no model card. The maps go with
         them, or a resumed run would begin with others."""
         folder = Path(output_dir or str(self.args.output_dir))
         if self._partly:
-            lora.save_trainable(self.model, folder)
+            save_trainable(self._student, folder)
         else:
-            self.model.save_pretrained(str(folder), create_model_card=False)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(self._student, str(folder / _WHOLE))
         for name, layer in self._maps.items():
             save_model(layer, str(folder / name))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Weights and maps of a checkpoint: to resume, or because it was the best."""
         if self._partly:
-            lora.load_trainable(self.model, Path(resume_from_checkpoint))
+            load_trainable(self._student, Path(resume_from_checkpoint))
         else:
-            super()._load_from_checkpoint(resume_from_checkpoint)
+            load_model(self._student, Path(resume_from_checkpoint) / _WHOLE)
         for name, layer in self._maps.items():
             load_model(layer, Path(resume_from_checkpoint) / name)
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
 class Bar(TrainerCallback):  # type: ignore[misc,unused-ignore]
@@ -146,76 +183,40 @@ class Bar(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
 
 def run(
-    model: BaseModel,
-    loss: nn.Module,
-    course: Course,
-    collator: Any,
-    pace: Pace,
-    folder: Path,
-    maps: Mapping[str, nn.Module],
+    kind: Callable[..., Scheduled], course: Course, pace: Pace, folder: Path, **parts: Any
 ) -> dict[str, Any]:
-    """Train ``model`` in place; returns what happened (steps, tokens, losses by step).
+    """Train in place; returns what happened (steps, tokens, losses by step).
 
     Goes on from the last whole checkpoint in ``folder`` and removes the checkpoints when it is done.
     The weights of the best held-out loss are kept.
 
     Args:
-        loss: has the model as ``model``; of features and label to a scalar.
-        collator: makes the features of rows ``{COLUMN: place}``.
-        maps: what is trained besides, by the file that a checkpoint keeps it in.
+        kind: the trainer's class, or what makes one.
+        parts: what it takes besides.
 
     Raises:
         Diverged: no held-out loss is a number.
     """
-    with track("student", len(course.train)) as advance, writing_to(folder.parent, pace.trackers):
-        trainer = _trainer(model, loss, course, collator, pace, folder, maps)
-        trainer.add_callback(Bar(advance, course.tokens))
+    tokens = course.by_step(pace.accumulate)
+    with track("student", len(tokens)) as advance, writing_to(folder.parent, pace.trackers):
+        trainer = kind(course=course, pace=pace, folder=folder, **parts)
+        trainer.add_callback(Bar(advance, tokens))
         trainer.remove_callback(PrinterCallback)  # it would print the log on stdout
         start = _start(folder)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-    summary = _summary(course, trainer.state)
+    summary = _summary(tokens, trainer.state)
     processes.gathered()  # all have loaded the best weights
     if processes.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
     return summary
 
 
-def _trainer(
-    model: BaseModel,
-    loss: nn.Module,
-    course: Course,
-    collator: Any,
-    pace: Pace,
-    folder: Path,
-    maps: Mapping[str, nn.Module],
-) -> ScheduledTrainer:
-    """The trainer of :func:`run`."""
-    count = processes.count()
-    # Of both sets the schedules name places in the whole.
-    rows = Dataset.from_dict({COLUMN: [*range(course.items), BLANK]})
-    return ScheduledTrainer(
-        schedules=(
-            dealing.dealt(course.train, count, course.items),
-            dealing.repeated(course.check, count),
-        ),
-        partly=pace.lora is not None,
-        maps=maps,
-        model=model,
-        args=_arguments(pace, len(course.train), folder, model.device.type),
-        train_dataset=rows,
-        eval_dataset=rows.select(range(course.items)),
-        data_collator=collator,
-        loss=loss,
-        callbacks=[MarkComplete(), EarlyStoppingCallback(PATIENCE)],
-    )
-
-
-def _summary(course: Course, state: TrainerState) -> dict[str, Any]:
+def _summary(tokens: Sequence[int], state: TrainerState) -> dict[str, Any]:
     """What training did; refuses one that came to nothing."""
     losses, done = losses_of(state.log_history), int(state.global_step)
     if not any("held_out" in row for row in losses):
         raise Diverged("training diverged: no loss is a number", where="--lr", mend="lower it")
-    return {"tokens": sum(course.tokens[:done]), "steps": done, "losses": losses}
+    return {"tokens": sum(tokens[:done]), "steps": done, "losses": losses}
 
 
 def _start(folder: Path) -> Path | None:
@@ -225,44 +226,55 @@ def _start(folder: Path) -> Path | None:
     return folder / name if name else None
 
 
-def _arguments(pace: Pace, steps: int, folder: Path, device: str) -> BaseTrainingArguments:
+def _settings(pace: Pace, steps: int, folder: Path, device: str) -> dict[str, Any]:
+    """Arguments of any trainer."""
     every = max(1, steps // CHECKS)
-    return BaseTrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=1,
-        learning_rate=pace.lr,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(pace.warmup * steps)),
-        weight_decay=pace.weight_decay,
-        max_grad_norm=pace.clip,
-        optim="adamw_torch_fused",
-        use_cpu=device == "cpu",
-        bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        logging_steps=every,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        seed=pace.seed,
-        report_to=list(pace.trackers),
-        run_name=folder.parent.name,
-        disable_tqdm=True,
-        dataloader_drop_last=processes.count() > 1,  # no word to the schedule, but else a warning
-        dataloader_pin_memory=False,
-        logging_nan_inf_filter=False,
-    )
+    return {
+        "output_dir": str(folder),
+        "num_train_epochs": 1,
+        "gradient_accumulation_steps": pace.accumulate,
+        "learning_rate": pace.lr,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, round(pace.warmup * steps)),
+        "weight_decay": pace.weight_decay,
+        "max_grad_norm": pace.clip,
+        "optim": "adamw_torch_fused",
+        "use_cpu": device == "cpu",
+        "bf16": device == "cuda" and torch.cuda.is_bf16_supported(),
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "logging_steps": every,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+        "seed": pace.seed,
+        "report_to": list(pace.trackers),
+        "run_name": folder.parent.name,
+        "disable_tqdm": True,
+        "dataloader_drop_last": processes.count()
+        > 1,  # no word to the schedule, but else a warning
+        "dataloader_pin_memory": False,
+        "logging_nan_inf_filter": False,
+    }
 
 
 def losses_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """The trainer's log as ``{"step", "train" or "held_out"}``, without what is no number."""
-    names = {"loss": "train", "eval_loss": "held_out"}
+    """The trainer's log as ``{"step", "train" or "held_out"}`` and the loss's parts by name, without what
+    is no number."""
     return [
-        {"step": entry["step"], names[key]: entry[key]}
+        {"step": entry["step"], LOSSES[key]: entry[key]} | _parts(entry)
         for entry in history
-        for key in names
+        for key in LOSSES
         if math.isfinite(entry.get(key, math.nan))
     ]
+
+
+def _parts(entry: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        key.removeprefix(PART): value
+        for key, value in entry.items()
+        if key.startswith(PART) and math.isfinite(value)
+    }

@@ -4,13 +4,9 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.0968
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
-
-WEIGHTS = "trainable.safetensors"
 
 
 def adapt(model: nn.Module, rank: int, seed: int) -> Callable[[], None]:
@@ -43,22 +39,3 @@ def adapt(model: nn.Module, rank: int, seed: int) -> Callable[[], None]:
         adapted.merge_and_unload(progressbar=False)
 
     return merge
-
-
-def save_trainable(model: nn.Module, folder: Path) -> None:
-    """Write the weights of ``model`` that are trained to ``folder``, as safetensors by name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: weight.detach().contiguous()
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
-    }
-    save_file(weights, folder / WEIGHTS)
-
-
-def load_trainable(model: nn.Module, folder: Path) -> None:
-    """Put what :func:`save_trainable` wrote back into ``model``, in place."""
-    missing, unexpected = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    if unexpected or trained & set(missing):
-        raise ValueError(f"{folder / WEIGHTS} does not hold what is trained")

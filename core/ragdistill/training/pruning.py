@@ -7,6 +7,7 @@ layers learns far faster than one that starts from nothing.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from ragdistill.errors import UserError
@@ -78,10 +79,31 @@ def keep_layers(model: nn.Module, keep: Sequence[int]) -> None:
     del layers[:]
     layers.extend(kept)
     config: Any = model.config
-    config.num_hidden_layers = len(kept)
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[number] for number in keep]
+    total, config.num_hidden_layers = config.num_hidden_layers, len(kept)
+    for name, told in vars(config).items():  # layer_types, no_rope_layers, ...
+        if "layer" in name and isinstance(told, list) and len(told) == total:
+            setattr(config, name, [told[number] for number in keep])
     for number, layer in enumerate(kept):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
                 setattr(module, "layer_idx", number)  # noqa: B010 - not a declared attribute
+
+
+def check_config(model: nn.Module) -> None:
+    """Make sure that ``model``, some layers of which were left out, is what its config makes: else it
+    would be saved, and not loaded again.
+
+    Raises:
+        UserError: it is not; layers of this architecture differ in a way that its config cannot say.
+    """
+    with torch.device("meta"):
+        again = type(model)(model.config)
+    shapes = [
+        {name: part.shape for name, part in each.state_dict().items()} for each in (model, again)
+    ]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"these layers of a {type(model).__name__} cannot be kept: its config cannot name them",
+            where="--student-layers",
+            mend="name others, or choose another student",
+        )

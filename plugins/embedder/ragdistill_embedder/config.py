@@ -127,7 +127,7 @@ class EmbedderConfig(EndpointConfig):
         default=7,
         metavar="N",
     )
-    temperature: Annotated[float, Gt(0)] = option(
+    temperature: Annotated[float, Gt(0), Le(100)] = option(
         "Of softmaxes over similarities.", affects="train", default=0.05, metavar="T"
     )
     index: Literal["flat", "hnsw", "ivfpq"] = option(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentence_transformers import SentenceTransformer
-from torch import nn
+from torch import Tensor, nn
 
 from ragdistill import processes
 from ragdistill.data.training_texts import Role
@@ -26,6 +26,7 @@ from ragdistill_embedder import (
     indexing,
     narrowing,
     prefixes,
+    starting,
     static,
     student,
     tasks,
@@ -202,13 +203,15 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         learner = self._new_student(cut)
         axes = head = None
         if self.config.asymmetric:
-            student.reach(learner.model, setup.teacher.dimensions, config.seed)
+            student.reach(learner.model, setup.teacher.dimensions, config.seed, self._start())
         elif self._dims:
             axes = prefixes.find_axes(setup, setup.texts, self._dims, config.seed)
-            prefixes.turn(learner.model, axes, config.seed)
+            prefixes.turn(learner.model, axes, config.seed, self._start())
         else:
             widths = learner.dimensions, setup.teacher.dimensions
-            head = narrowing.back(cut, *widths) or student.projection(*widths, config.seed)
+            head = narrowing.back(cut, *widths) or student.projection(
+                *widths, config.seed, self._start()
+            )
         texts, count = in_order(setup.texts, config.seed)
         rows = tokenised(learner, texts, setup.by_role)
         lesson = make_lesson(texts, count, [max(1, len(row)) for row in rows], recipe)
@@ -237,8 +240,13 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         base = load_encoder(self.setup.base.path, self.config.device)
         return narrowing.best_cut(base, self.config, self.setup.texts, self.setup.by_role)
 
-    def _new_student(self, cut: narrowing.Cut | None = None) -> Encoder:
-        """The student as it begins; where no ``cut`` of its width was chosen, one of that size."""
+    def _start(self) -> Tensor | None:
+        """The map with which the student's vectors begin in the teacher's space, if it can be told."""
+        return starting.map_to_teacher(self.setup, lambda: self._new_student(whole=True))
+
+    def _new_student(self, cut: narrowing.Cut | None = None, *, whole: bool = False) -> Encoder:
+        """The student as it begins; where no ``cut`` of its width was chosen, one of that size. The
+        ``whole`` of it has all layers still."""
         teacher = self.setup.teacher
         if self.setup.static:
             reader = static.check_teacher(teacher.encoder)
@@ -250,7 +258,8 @@ class EmbedderDistiller(Distiller[EmbedderConfig]):
         base = load_encoder(self.setup.base.path, self.config.device)
         if cut := cut or narrowing.some_cut(base, self.config):
             narrowing.make_narrow(base.model, cut)
-        model = student.make_student(base, self.config.student_layers, teacher.prompts)
+        layers = None if whole else self.config.student_layers
+        model = student.make_student(base, layers, teacher.prompts)
         cut_at(model, min(base.max_length, teacher.max_length or base.max_length))
         # In half precision the small steps of training would be lost.
         return encoder_of(model.float())

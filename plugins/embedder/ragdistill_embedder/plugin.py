@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from ragdistill import Method, hookimpl
+from ragdistill import Method, Serving, hookimpl
 from ragdistill.cli.component import component
 from ragdistill_embedder.config import EmbedderConfig
 from ragdistill_embedder.members import read_members
+from ragdistill_embedder.serving_options import EmbedderOptions
 
 METHODS = [
     Method(
@@ -59,6 +60,13 @@ def ragdistill_methods() -> list[Method]:
 def ragdistill_models() -> list[Path]:
     """Embedders in common use."""
     return [Path(__file__).with_name("models.toml")]
+
+
+@hookimpl
+def ragdistill_serving() -> list[Serving]:
+    """Embedders: students, exports, and models by their names."""
+    opens = "ragdistill_embedder.serving:open_embedder"
+    return [Serving("embedder", "embedder", opens, EmbedderOptions, models=True)]
 
 
 @hookimpl

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
 from ragdistill.data.sampling import sample
 from ragdistill.data.training_texts import TrainText
@@ -63,16 +64,20 @@ def find_axes(setup: Setup, texts: Sequence[TrainText], dims: Dims, seed: int) -
     return ranking_axes(np.concatenate(vectors), dims, seed)
 
 
-def turn(student: SentenceTransformer, axes: Axes, seed: int) -> None:
+def turn(student: SentenceTransformer, axes: Axes, seed: int, start: Tensor | None = None) -> None:
     """Give ``student`` the map onto ``axes``, in place, after all that shapes its vectors.
 
-    One of the teacher's width begins with the axes themselves: made of the teacher's layers, it
-    begins where its targets are.
+    With a map ``start`` ``[d_t, d]`` into the teacher's space it begins with that and the axes, and
+    one of the teacher's width with the axes themselves: made of the teacher's layers, it begins
+    where its targets are.
     """
     wide, narrow = axes.matrix.shape
     width = int(student.get_embedding_dimension() or 0)
-    if width == wide:
-        append_map(student, torch.from_numpy(axes.matrix.T))
+    onto = torch.from_numpy(axes.matrix.T)
+    if start is not None:
+        append_map(student, onto @ start)
+    elif width == wide:
+        append_map(student, onto)
     else:
         append_map(student, orthogonal(narrow, width, seed))
 

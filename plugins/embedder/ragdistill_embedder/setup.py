@@ -25,7 +25,7 @@ from ragdistill_embedder.config import STATIC, EmbedderConfig
 from ragdistill_embedder.endpoint.asking import EMBEDDINGS
 from ragdistill_embedder.endpoint.teacher import EndpointTeacher
 from ragdistill_embedder.panel import Joined, Panel, Readable, unit
-from ragdistill_embedder.student import same_transformer
+from ragdistill_embedder.student import same_tokens, same_transformer
 from ragdistill_embedder.teacher import LocalTeacher, Source, Teacher
 from ragdistill_embedder.weighing import choose_weights, kept_weights
 
@@ -43,12 +43,8 @@ class Setup(RunData):
         """The teachers, each asked by itself."""
         config, names = self.config, named(self.config.teacher)
         served = [name for name in names if name.startswith(EMBEDDINGS.prefix)]
-        if config.teacher_url is not None and not served:
-            raise UserError(
-                f"the teacher {config.teacher!r} is not behind an endpoint",
-                where="--teacher-url",
-                mend=f"leave it out, or give --teacher {EMBEDDINGS.prefix}NAME",
-            )
+        if not served:
+            config.refuse_endpoint_options(EMBEDDINGS.prefix)
         if len(served) > 1 and (config.teacher_price, config.teacher_budget) != (None, None):
             raise UserError(
                 f"is of one endpoint, and there are {len(served)}",
@@ -191,20 +187,32 @@ class Setup(RunData):
 
     @cached_property
     def windows(self) -> dict[Role, Space] | None:
-        """Where its token states are stored; None unless the student is made of its layers and
-        reads the very same tokens, for only then are their states of the same kind."""
-        base, teacher = self.base, self.teacher.model
-        if self.static or teacher is None or base.tokenizer_digest != teacher.tokenizer_digest:
-            return None
-        if base.weights_digest != teacher.weights_digest and not self._same_transformer():
+        """Where its token states are stored; None unless the student :attr:`shares_layers`, for only
+        then are their states of the same kind."""
+        if not self.shares_layers:
             return None
         return self._spaces(self.sources[0], objective.WINDOW_TOKENS)
 
-    def _same_transformer(self) -> bool:
-        """Whether another model began with the teacher's layers: what follows them may differ."""
+    @cached_property
+    def shares_layers(self) -> bool:
+        """Whether the student is made of the teacher's layers and reads the very same tokens;
+        what follows the layers may differ."""
+        base, teacher = self.base, self.teacher.model
+        if self.static or teacher is None:
+            return False
+        digests = base.weights_digest, base.tokenizer_digest
+        return digests == (teacher.weights_digest, teacher.tokenizer_digest) or self._same_layers()
+
+    def _same_layers(self) -> bool:
+        """Whether another model began with the teacher's layers. Its files may tell the same in other
+        words: whoever loads and saves a tokenizer may write what was left out before."""
         teacher = self.teacher.encoder
         base = load_encoder(self.base.path, self.config.device)
-        return teacher is not None and same_transformer(base.model, teacher.model)
+        return (
+            teacher is not None
+            and same_transformer(base.model, teacher.model)
+            and same_tokens(base, teacher)
+        )
 
     def _spaces(self, source: Source, window: int | None) -> dict[Role, Space]:
         dtype = self.config.store_dtype

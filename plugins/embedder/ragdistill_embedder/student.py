@@ -1,5 +1,6 @@
 """The student before it has learnt anything."""
 
+import json
 from typing import Any
 
 import torch
@@ -53,12 +54,15 @@ def append_map(model: SentenceTransformer, weight: Tensor) -> None:
     model.insert(last, dense.to(model.device))
 
 
-def reach(model: SentenceTransformer, dimensions: int, seed: int) -> None:
+def reach(
+    model: SentenceTransformer, dimensions: int, seed: int, start: Tensor | None = None
+) -> None:
     """Map the vectors of ``model`` into a space of so many ``dimensions``, in place, where they are
-    not in one: the map is part of the student, saved and exported with it."""
+    not in one: the map is part of the student, saved and exported with it. It begins as ``start``
+    ``[dimensions, d]``, or without one orthogonal."""
     width = int(model.get_embedding_dimension() or 0)
     if width != dimensions:
-        append_map(model, orthogonal(dimensions, width, seed))
+        append_map(model, orthogonal(dimensions, width, seed) if start is None else start)
 
 
 def orthogonal(rows: int, columns: int, seed: int) -> Tensor:
@@ -68,14 +72,16 @@ def orthogonal(rows: int, columns: int, seed: int) -> Tensor:
     return weight
 
 
-def projection(student: int, teacher: int, seed: int) -> nn.Linear | None:
-    """A linear map without bias from ``student`` to ``teacher`` dimensions, orthogonal at the
-    start; None where the dimensions agree."""
+def projection(
+    student: int, teacher: int, seed: int, start: Tensor | None = None
+) -> nn.Linear | None:
+    """A linear map without bias from ``student`` to ``teacher`` dimensions, which begins as ``start``
+    ``[teacher, student]``, or without one orthogonal; None where the dimensions agree."""
     if student == teacher:
         return None
     layer = nn.Linear(student, teacher, bias=False)
     with torch.no_grad():
-        layer.weight.copy_(orthogonal(teacher, student, seed))
+        layer.weight.copy_(orthogonal(teacher, student, seed) if start is None else start)
     return layer
 
 
@@ -88,3 +94,24 @@ def same_transformer(one: SentenceTransformer, other: SentenceTransformer) -> bo
         weight.shape == theirs[name].shape and bool((weight == theirs[name]).all())
         for name, weight in mine.items()
     )
+
+
+def same_tokens(student: Encoder, teacher: Encoder) -> bool:
+    """Whether a ``student`` that is cut where the ``teacher`` is has the same tokens of any text, by
+    what their tokenizers do, not by their files. Of one whose rules cannot be read nothing is known."""
+    rules = [_rules(encoder.tokenizer) for encoder in (student, teacher)]
+    return (
+        student.max_length >= teacher.max_length and rules[0] is not None and rules[0] == rules[1]
+    )
+
+
+def _rules(tokenizer: Any) -> dict[str, Any] | None:
+    """Everything that makes tokens of a text, but for where it is cut, which each call tells."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    told: dict[str, Any] = json.loads(backend.to_str())
+    return {
+        **{key: value for key, value in told.items() if key not in ("truncation", "padding")},
+        "cut": tokenizer.truncation_side,
+    }

@@ -16,7 +16,7 @@ from ragdistill.encoder import Encoder, Rows
 from ragdistill.signals.codecs import Values
 from ragdistill.signals.fingerprint import text_key
 from ragdistill.signals.store import Space
-from ragdistill.training import fitting, lora
+from ragdistill.training import encoders, lora
 from ragdistill.training.axes import Axes
 from ragdistill.training.fitting import BLANK, COLUMN, Course
 from ragdistill.training.preparing import freeze_words, transformer_of, without_dropout
@@ -108,14 +108,14 @@ def fit(
     state_head: nn.Linear | None = None,
 ) -> dict[str, Any]:
     """Train ``student`` in place, on ``axes`` where its prefixes are to serve; returns what happened
-    (steps, tokens, losses by step). See :func:`ragdistill.training.fitting.run`."""
+    (steps, tokens, losses by step). See :func:`ragdistill.training.encoders.run`."""
     set_seed(recipe.seed)
     without_dropout(student.model)
     freeze_words(student.model)
     merge = _adapt(student, recipe)
     tokens = [collator.tokens(batch) for batch in lesson.train]
     maps = {PROJECTION: projection, STATE_HEAD: state_head}
-    found = fitting.run(
+    found = encoders.run(
         student.model,
         _loss(student, projection, recipe, axes, state_head),
         Course(len(lesson.texts), lesson.train, lesson.check, tokens),

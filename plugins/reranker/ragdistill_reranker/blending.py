@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragdistill.errors import UserError
+from ragdistill.first_stage import Scores
 from ragdistill.metrics.mixing import fit_factors
-from ragdistill_reranker.first_stage import Scores
 
 Present = NDArray[np.bool_]
 Values = NDArray[np.float64]

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from ragdistill.config import option
 from ragdistill.endpoint.options import EndpointConfig
@@ -174,7 +174,7 @@ class RerankerConfig(EndpointConfig):
         default=8192,
         metavar="N",
     )
-    temperature: Annotated[float, Gt(0)] = option(
+    temperature: Annotated[float, Gt(0), Le(100)] = option(
         "Of softmaxes over a list, on both sides.",
         affects="train",
         default=1.0,

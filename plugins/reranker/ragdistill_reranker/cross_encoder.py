@@ -13,6 +13,7 @@ from ragdistill.batching import token_budget_batches
 from ragdistill.encoder import BATCH_TOKENS
 from ragdistill.errors import UserError, loading
 from ragdistill.models.resolve import ResolvedModel
+from ragdistill.positions import readable_tokens
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill_reranker.local import LocalScorer
 from ragdistill_reranker.scoring import Forecast, Pair, Scores, forecast
@@ -98,13 +99,15 @@ class CrossEncoder(LocalScorer):
     @cached_property
     def tokenizer(self) -> Any:
         """Its tokenizer."""
-        return AutoTokenizer.from_pretrained(str(self.model.path), local_files_only=True)
+        with loading(self.model.path, "tokenizer"):
+            return AutoTokenizer.from_pretrained(str(self.model.path), local_files_only=True)
 
     @property
     def max_length(self) -> int:
         """Tokens after which a pair is cut, the longer of the two texts first."""
-        positions = int(self.network.config.max_position_embeddings)
-        most = min(int(self.tokenizer.model_max_length), positions)
+        most = int(self.tokenizer.model_max_length)
+        if (positions := readable_tokens(self.network)) is not None:
+            most = min(most, positions)
         asked, least = self._asked_length or most, self.tokenizer.num_special_tokens_to_add(True)
         if asked > most:
             raise UserError(

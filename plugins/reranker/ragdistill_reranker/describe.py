@@ -91,8 +91,9 @@ def describe_data(setup: Setup, findings: Findings) -> dict[str, Any]:
         if matches is None
         else summary(matches, list(lists.queries), task.query_texts),
         "candidates": {
-            "first_stage": setup.eval_stage.name,
+            "first_stage": setup.finder.judged_by,
             "depth": int(setup.eval_candidates.places.shape[1]),
+            "train": setup.stage.name,
         },
         "train": {
             "name": setup.collection.name,

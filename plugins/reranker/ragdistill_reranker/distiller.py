@@ -18,6 +18,7 @@ from ragdistill.training.preparing import layers_of
 from ragdistill_reranker import evaluation, exporting, latency, students, training
 from ragdistill_reranker.config import RerankerConfig, check_together
 from ragdistill_reranker.describe import describe_data, describe_student, describe_teacher
+from ragdistill_reranker.finding import check_source
 from ragdistill_reranker.lists import examine
 from ragdistill_reranker.planning import make_plan
 from ragdistill_reranker.setup import Setup
@@ -53,17 +54,23 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         setup = self.setup
         # Whatever is wrong with models, data or options is said before anything is written, and
         # what costs least to find first.
-        check_together(self.config)
+        self._check_options()
         _ = self._recipe, setup.scorers, setup.base
         if self.config.teacher_weights is not None and not setup.served:
             _ = setup.blend
         # Questions that the teacher is to write are asked for when signals are collected.
         _ = setup.task, setup.writer or setup.questions
-        _ = self._new_student()
+        made, coding = self._new_student(), self.config.token_coding
+        exporting.check_coding(made, setup.task.document_texts, coding)
         setup.finder.check(setup.task)
         setup.meet_teachers()
         _ = setup.spaces
         return setup.inputs
+
+    def _check_options(self) -> None:
+        """What can be seen without a model."""
+        check_together(self.config)
+        check_source(self.config.candidates_from)
 
     def outputs(self, stage: Stage) -> tuple[str, ...]:
         """What a finished stage has left."""
@@ -100,7 +107,7 @@ class RerankerDistiller(Distiller[RerankerConfig]):
 
     def plan(self) -> Plan:
         """Pairs still to be scored, and what a sample of them takes on this machine."""
-        check_together(self.config)
+        self._check_options()
         return make_plan(self.setup, self._recipe, self.folder)
 
     def collect(self) -> Section:

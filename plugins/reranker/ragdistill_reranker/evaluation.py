@@ -9,13 +9,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import spearmanr
 
+from ragdistill.first_stage import NONE, Candidates, Scores
 from ragdistill.metrics import retrieval
-from ragdistill.metrics.bootstrap import resample
+from ragdistill.metrics.lift import lift
 from ragdistill.metrics.ranking import per_query
 from ragdistill.metrics.retrieval import Task
 from ragdistill.metrics.trec import Rankings
 from ragdistill_reranker.blending import Present
-from ragdistill_reranker.first_stage import NONE, Candidates, Scores
 
 MEASURES = ("nDCG@10", "RR@10", "AP@1000", "R@5", "R@10")
 Values = NDArray[np.float64]
@@ -51,35 +51,6 @@ def quality(
             "lift": lift(values[0], values[1], values[2], seed),
         }
     return rows
-
-
-def lift(first: Values, teacher: Values, other: Values, seed: int) -> dict[str, Any]:
-    """By how much teacher and ``other`` are better than the first stage, values per query ``[q]`` each.
-
-    Returns:
-        ``teacher`` and ``student`` (differences of means), ``teacher_ci95``, and the ``share`` of the
-        one in the other with ``share_ci95``: null where the teacher does not lift anything.
-    """
-    gained = float((teacher - first).mean()), float((other - first).mean())
-    found: dict[str, Any] = {
-        "teacher": gained[0],
-        "student": gained[1],
-        "teacher_ci95": None,
-        "share": gained[1] / gained[0] if gained[0] > 0 else None,
-        "share_ci95": None,
-    }
-    if len(first) < 2:
-        return found
-
-    def both(a: Values, b: Values, axis: int) -> Values:
-        return np.stack([a.mean(axis=axis), b.mean(axis=axis)])
-
-    draws = resample((teacher - first, other - first), both, seed)
-    found["teacher_ci95"] = [float(end) for end in np.quantile(draws[0], (0.025, 0.975))]
-    if gained[0] > 0 and (draws[0] > 0).mean() > 0.975:
-        shares = draws[1][draws[0] > 0] / draws[0][draws[0] > 0]
-        found["share_ci95"] = [float(end) for end in np.quantile(shares, (0.025, 0.975))]
-    return found
 
 
 def agreement(target: Scores, scores: Scores, there: Present) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 late-interaction student also the vectors of its documents' tokens in codes, and a checkpoint for colbert-ai."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,14 @@ from typing import Any, cast
 import numpy as np
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
+from ragdistill.errors import UserError
 from ragdistill.export.gates import FP32, INT8, GateResult, Limits, check_scores, with_fallback
 from ragdistill.export.int8 import ladder
 from ragdistill.export.onnx import export_embedder
 from ragdistill.export.rerankers import export_cross_encoder, export_multi_vector
 from ragdistill.export.runtime import OnnxCrossEncoder, OnnxEmbedder, OnnxMultiVector
 from ragdistill.files import folder_bytes
+from ragdistill.first_stage import Candidates, Scores
 from ragdistill.metrics import trec
 from ragdistill.metrics.retrieval import HEADLINE, Task, write_rankings
 from ragdistill.metrics.trec import Rankings
@@ -25,7 +28,6 @@ from ragdistill.models.digest import digests
 from ragdistill.progress import track
 from ragdistill_reranker import colbert_checkpoint, evaluation
 from ragdistill_reranker.config import Kind
-from ragdistill_reranker.first_stage import Candidates, Scores
 from ragdistill_reranker.lists import Lists
 from ragdistill_reranker.scoring import Pair
 from ragdistill_reranker.students import BiEncoder, LateInteraction, Student
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _WINDOW = 1024
 """Documents whose token vectors are in memory at once."""
+_PROBED = 64
+"""Documents whose tokens are counted at a time."""
 TOKENS, CHECKPOINT = "tokens", "colbert-ai"
 """Folders under ``export/`` of a late-interaction student."""
 
@@ -87,6 +91,25 @@ _RUNTIMES: Mapping[Kind, type[OnnxTokens | OnnxVectors | OnnxPairs]] = {
     "bi-encoder": OnnxVectors,
     "cross-encoder": OnnxPairs,
 }
+
+
+def check_coding(student: Student, texts: Sequence[str], coding: TokenCoding) -> None:
+    """Refuse a ``coding`` that the tokens of ``texts`` are too few for, or its vectors too odd, before the
+    student has learnt anything; no more are read than settle it.
+
+    Raises:
+        UserError: the tokens cannot be kept so.
+    """
+    if not isinstance(student, LateInteraction) or not why_not(coding, 1, 1):
+        return
+    tokens, dimensions = 0, int(student.encode(texts[:1], "document")[0].shape[1])
+    reason = why_not(coding, sys.maxsize, dimensions)
+    for start in range(0, 0 if reason else len(texts), _PROBED):
+        tokens += sum(map(len, student.encode(texts[start : start + _PROBED], "document")))
+        if not (reason := why_not(coding, tokens, dimensions)):
+            break
+    if reason:
+        raise UserError(reason, where="--token-coding", mend="choose another coding")
 
 
 def outputs(kind: Kind) -> tuple[str, ...]:

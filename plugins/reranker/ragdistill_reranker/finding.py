@@ -8,11 +8,14 @@ from typing import Any
 
 from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
+from ragdistill.first_stage import Candidates, FirstStage, Nearest, Words, from_rankings
 from ragdistill.metrics import trec
 from ragdistill.metrics.retrieval import Task
+from ragdistill.models.entry import architecture
 from ragdistill.models.resolve import ResolvedModel, resolve
+from ragdistill.run import read_manifest
 from ragdistill_reranker.config import RerankerConfig
-from ragdistill_reranker.first_stage import Candidates, FirstStage, Nearest, Words, from_rankings
+from ragdistill_reranker.teachers import SCORING
 
 BM25 = "bm25"
 
@@ -36,7 +39,7 @@ class Finder:
             return self._student_of(Path(config.candidates_from))
         if config.first_stage is not None:
             name = config.first_stage
-            return None if name == BM25 else resolve(name, kind="embedder")
+            return None if name == BM25 else _embedder(resolve(name, kind="embedder"))
         return self._base if is_embedder(self._base.path) else None
 
     def _student_of(self, run: Path) -> ResolvedModel:
@@ -53,12 +56,29 @@ class Finder:
                 where=run,
                 mend="name the finished run of an embedder, or of a bi-encoder",
             )
+        if read_manifest(run).get("config", {}).get("asymmetric"):
+            raise UserError(
+                "has a student for queries alone, which embeds no documents",
+                where=run,
+                mend=f"name what it found, as {run / 'rankings/student.trec'}",
+            )
         return resolve(str(run / "student"))
 
     @property
     def name(self) -> str:
         """What reports call it."""
         return BM25 if self.embedder is None else self.embedder.name
+
+    @property
+    def brings(self) -> Path | None:
+        """The file that the judged queries' candidates are read from, if one is named."""
+        source = self._config.candidates_from
+        return None if source is None or is_run(source) else Path(source)
+
+    @property
+    def judged_by(self) -> str:
+        """Where the candidates of the judged queries come from."""
+        return self.name if self.brings is None else self.brings.name
 
     @property
     def scale(self) -> str:
@@ -80,21 +100,34 @@ class Finder:
         Raises:
             UserError: they are not of these queries and documents.
         """
-        source = self._config.candidates_from
-        if source is None or is_run(source):
+        if self.brings is None:
             return None
         return from_rankings(
-            trec.read(Path(source)),
+            trec.read(self.brings),
             [query.id for query in task.queries],
             [document.id for document in task.documents],
             self._config.candidates,
-            Path(source),
+            self.brings,
         )
 
     def check(self, task: Task) -> None:
         """Refuse candidates that cannot be had, before anything is written; a first stage's own are
         found later."""
         _ = self.embedder, self.brought(task)
+
+
+def _embedder(model: ResolvedModel) -> ResolvedModel:
+    """``model``, unless it was made for something else: whatever has states could be pooled, and would
+    find nothing."""
+    made_for = architecture(model.path)
+    saved = (model.path / "modules.json").exists()
+    if not is_embedder(model.path) and (saved or made_for.endswith(SCORING)):
+        raise UserError(
+            f"is made as {made_for}, not as an embedder of texts",
+            where=model.path,
+            mend="name an embedder with --first-stage, or bm25",
+        )
+    return model
 
 
 def is_embedder(folder: Path) -> bool:
@@ -106,6 +139,24 @@ def is_embedder(folder: Path) -> bool:
     config: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     kind = config.get("model_type") if isinstance(config, dict) else None
     return kind in (None, "SentenceTransformer")
+
+
+def check_source(source: str | None) -> None:
+    """Refuse a ``--candidates-from`` that is neither a run nor a file, which needs no model to see.
+
+    Raises:
+        UserError: so it is.
+    """
+    if source is None or is_run(source):
+        return
+    folder = Path(source).is_dir()
+    if Path(source).exists() and not folder:
+        return
+    raise UserError(
+        "holds no run" if folder else "cannot be read: No such file or directory",
+        where=source,
+        mend="name the folder of an embedder's run with --candidates-from, or a TREC run file",
+    )
 
 
 def is_run(path: str) -> bool:

@@ -10,15 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
-import torch
-from transformers import GenerationConfig
-
+from ragdistill.causal import as_request, token_ids, write
 from ragdistill.data.collection import Document
+from ragdistill.first_stage import FirstStage
 from ragdistill.progress import track
 from ragdistill.signals.fingerprint import Fingerprint, text_key
 from ragdistill.signals.store import Space
-from ragdistill_reranker.first_stage import FirstStage
-from ragdistill_reranker.language_model import DOCUMENT_TOKENS, LanguageModel, as_request
+from ragdistill_reranker.language_model import DOCUMENT_TOKENS, LanguageModel
 from ragdistill_reranker.questions import Question, asks
 from ragdistill_reranker.scoring import Forecast, forecast
 
@@ -78,35 +76,18 @@ class QuestionWriter:
         return self._ids(before), self._ids(behind)
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.teacher.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return token_ids(self.teacher.tokenizer, text)
 
     def _prompt(self, text: str) -> list[int]:
         before, behind = self._around
         return [*before, *self._ids(text)[:DOCUMENT_TOKENS], *behind]
 
-    @torch.inference_mode()
     def _written(self, texts: Sequence[str]) -> list[str]:
         """Greedily, ``[b]`` documents at once: padded on the left, each reply is that of its document
         alone."""
         network, tokenizer = self.teacher.network, self.teacher.tokenizer
-        prompts = [self._prompt(text) for text in texts]
-        wide = max(map(len, prompts))
-        ends, pad = network.generation_config.eos_token_id, tokenizer.pad_token_id
-        ends = tokenizer.eos_token_id if ends is None else ends
-        if pad is None:  # where a reply has ended, too, so it must not be read as a word
-            pad = (ends[0] if isinstance(ends, list) else ends) or 0
-        options = GenerationConfig(  # type: ignore[no-untyped-call,unused-ignore]
-            max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=ends, pad_token_id=pad
-        )
-        padded = [[pad] * (wide - len(row)) + row for row in prompts]
-        seen = [[0] * (wide - len(row)) + [1] * len(row) for row in prompts]
-        found = network.generate(
-            input_ids=torch.tensor(padded, device=network.device),
-            attention_mask=torch.tensor(seen, device=network.device),
-            generation_config=options,
-        )
-        said: list[str] = tokenizer.batch_decode(found[:, wide:], skip_special_tokens=True)
+        replies = write(network, tokenizer, [self._prompt(text) for text in texts], NEW_TOKENS)
+        said: list[str] = tokenizer.batch_decode(replies, skip_special_tokens=True)
         return said
 
     def forecast(self, texts: Sequence[str]) -> Forecast:

@@ -13,18 +13,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ragdistill.errors import UserError, loading
+from ragdistill.causal import Precision, as_request, load, load_tokenizer, token_ids
+from ragdistill.errors import UserError
 from ragdistill.models.resolve import ResolvedModel
+from ragdistill.packing import Group, Row, pack
 from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill_reranker.local import LocalScorer
-from ragdistill_reranker.packing import Group, Row, pack
 from ragdistill_reranker.scoring import Forecast, Pair, Scores, forecast
 
 Reading = Literal["likelihood", "yes-no"]
-Precision = Literal["float32", "bfloat16"]
-"""Of its weights and states; log-probabilities are taken in float32."""
 
 _DOCUMENT, _QUERY = "\x00document\x00", "\x00query\x00"
 _ASKED = {
@@ -101,8 +99,7 @@ class LanguageModel(LocalScorer):
         return _Template(*(self._ids(part) for part in (head, middle, tail)))
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return token_ids(self.tokenizer, text)
 
     @cached_property
     def _words(self) -> tuple[int, int]:
@@ -228,61 +225,3 @@ def _singly(groups: Sequence[Group]) -> Iterator[Row]:
             row = Row()
             row.add(Group(group.beginning, [continuation]))
             yield row
-
-
-def as_request(tokenizer: Any, text: str) -> str:
-    """``text`` as what a model is asked: as a chat where it has a template for that."""
-    if tokenizer.chat_template:
-        said: str = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}],
-            tokenize=False,
-            add_generation_prompt=True,
-            # What follows is the answer, of models too that would think first (Qwen3's template).
-            enable_thinking=False,
-        )
-        return said
-    opening = tokenizer.bos_token_id
-    begins = opening is not None and tokenizer("")["input_ids"][:1] == [opening]
-    return f"{tokenizer.bos_token if begins else ''}{text}\n"
-
-
-def usual_precision(device: str) -> Precision:
-    """bfloat16 where the processor multiplies in it, else float32: on one that does not, bfloat16 is
-    many times slower (benchmarks/LOG.md)."""
-    if device != "cpu":
-        return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
-
-
-def load(model: ResolvedModel, device: str, precision: Precision) -> Any:
-    """A causal language model; GGUF weights are brought back to numbers.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
-    folder, options = _where(model)
-    with loading(model.path, "causal language model"):
-        network: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, precision), **options
-        )
-    return network.to(device).eval()
-
-
-def load_tokenizer(model: ResolvedModel) -> Any:
-    """Its tokenizer.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
-    folder, options = _where(model)
-    with loading(model.path, "tokenizer"):
-        return AutoTokenizer.from_pretrained(folder, **options)
-
-
-def _where(model: ResolvedModel) -> tuple[str, dict[str, Any]]:
-    """The folder that the ecosystem's classes load, and how."""
-    path = model.path
-    named = {"gguf_file": path.name} if path.is_file() else {}
-    folder = str(path.parent if path.is_file() else path)
-    return folder, {"local_files_only": True, "trust_remote_code": False, **named}

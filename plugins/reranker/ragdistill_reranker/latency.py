@@ -6,8 +6,8 @@ from itertools import cycle, islice
 from typing import Any
 
 from ragdistill.data.sampling import sample
+from ragdistill.first_stage import NONE, FirstStage
 from ragdistill.metrics.latency import profile_requests
-from ragdistill_reranker.first_stage import NONE, FirstStage
 from ragdistill_reranker.local import LocalScorer
 from ragdistill_reranker.scoring import Pair, Scorer
 from ragdistill_reranker.systems import System

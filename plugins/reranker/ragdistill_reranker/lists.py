@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ragdistill_reranker.first_stage import NONE, Candidates, Places, Scores
+from ragdistill.first_stage import NONE, Candidates, Places, Scores
 from ragdistill_reranker.scoring import Pair
 
 HARD, MEDIUM = 0.5, 0.25

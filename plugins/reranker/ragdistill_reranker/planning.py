@@ -7,7 +7,7 @@ from time import perf_counter
 from ragdistill.distiller import Plan
 from ragdistill_reranker import scoring
 from ragdistill_reranker.setup import Setup
-from ragdistill_reranker.training import Recipe
+from ragdistill_reranker.training import Recipe, held_out_of
 
 
 def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
@@ -35,20 +35,29 @@ def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
     lists, config = setup.train_lists, setup.config
     kept = f" with {config.student_layers} of its layers" if config.student_layers else ""
     made, ways = f"a {config.student} of {setup.base.name}{kept}", lists.there.shape[1]
+    apart = held_out_of(len(lists.queries))
+    learnt = f"{len(lists.queries) - apart:,} lists of {ways}"
     return Plan(
         steps=(
-            f"take candidates of {setup.stage.name}, the first {config.candidates}",
+            _finding(setup),
             *steps,
-            f"train {made} on {len(lists.queries):,} lists of {ways}, {recipe.epochs:g} times",
+            f"train {made} on {learnt}, {recipe.epochs:g} times; {apart:,} more are held out",
             f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
             f"export to {folder / 'export'}",
         ),
         items=items,
+        unit="pairs",
         tokens=tokens,
         store_bytes=stored,
         seconds=seconds,
         usd=usd,
     )
+
+
+def _finding(setup: Setup) -> str:
+    found, judged = setup.stage.name, setup.finder.judged_by
+    apart = "" if judged == found else f" for what is learnt from, of {judged} for judged queries"
+    return f"take candidates of {found}{apart}, the first {setup.config.candidates}"
 
 
 def _writing(setup: Setup) -> tuple[list[str], scoring.Forecast, Setup]:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from ragdistill import Method, hookimpl
+from ragdistill import Method, Serving, hookimpl
 from ragdistill.cli.component import component
 from ragdistill_reranker.config import RerankerConfig
+from ragdistill_reranker.serving_options import RerankerOptions
 
 METHODS = [
     Method(
@@ -54,6 +55,13 @@ def ragdistill_methods() -> list[Method]:
 def ragdistill_models() -> list[Path]:
     """Rerankers in common use."""
     return [Path(__file__).with_name("models.toml")]
+
+
+@hookimpl
+def ragdistill_serving() -> list[Serving]:
+    """Rerankers: students of every kind, exports, and models by their names."""
+    opens = "ragdistill_reranker.serving:open_reranker"
+    return [Serving("reranker", "reranker", opens, RerankerOptions, models=True)]
 
 
 @hookimpl

@@ -8,6 +8,13 @@ import numpy as np
 from ragdistill.data import leakage
 from ragdistill.errors import UserError
 from ragdistill.files import sha256_file
+from ragdistill.first_stage import (
+    NONE,
+    Candidates,
+    FirstStage,
+    Places,
+    Scores,
+)
 from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.models.several import named, parse_weights
 from ragdistill.run_data import RunData
@@ -21,13 +28,6 @@ from ragdistill_reranker.cross_encoder import CrossEncoder
 from ragdistill_reranker.endpoint.asking import RERANK
 from ragdistill_reranker.endpoint.scorer import EndpointScorer
 from ragdistill_reranker.finding import Finder
-from ragdistill_reranker.first_stage import (
-    NONE,
-    Candidates,
-    FirstStage,
-    Places,
-    Scores,
-)
 from ragdistill_reranker.generated import Generated, QuestionWriter, fingerprint
 from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.lists import Lists, make_lists
@@ -59,17 +59,9 @@ class Setup(RunData):
         """
         names = named(self.config.teacher)
         found = tuple(teachers.make_scorer(self.config, name) for name in names)
-        served = any(isinstance(scorer, EndpointScorer) for scorer in found)
-        for asked, where in (
-            (self.config.teacher_url, "--teacher-url"),
-            (self.config.teacher_scale, "--teacher-scale"),
-        ):
-            if asked is not None and not served:
-                raise UserError(
-                    f"the teacher {self.config.teacher!r} is not behind an endpoint",
-                    where=where,
-                    mend=f"leave it out, or give --teacher {RERANK.prefix}NAME",
-                )
+        if not any(isinstance(scorer, EndpointScorer) for scorer in found):
+            scale = (self.config.teacher_scale, "--teacher-scale")
+            self.config.refuse_endpoint_options(RERANK.prefix, scale)
         digests = [scorer.fingerprint().id for scorer in found]
         for place, digest in enumerate(digests):
             if digest in digests[:place]:

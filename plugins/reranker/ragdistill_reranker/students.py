@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, set_seed
 
 from ragdistill.encoder import encoder_of, load_encoder, pick_device
-from ragdistill.errors import loading
+from ragdistill.errors import UserError, loading
+from ragdistill.first_stage import Scores
+from ragdistill.quiet import errors_only
 from ragdistill.training.preparing import keep_some
 from ragdistill_reranker.config import Kind, RerankerConfig
 from ragdistill_reranker.cross_encoder import PairReader
-from ragdistill_reranker.first_stage import Scores
 from ragdistill_reranker.late_interaction import (
     DOCUMENT_LENGTH,
     QUERY_LENGTH,
@@ -249,14 +250,33 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
     return JointReader(model)
 
 
+def _classes(base: Path) -> int:
+    """How many classes ``base`` sorts pairs into; none without a head.
+
+    Raises:
+        UserError: it does not load, or what it says of a pair is no score.
+    """
+    with loading(base, "cross-encoder"):
+        config = AutoConfig.from_pretrained(str(base), local_files_only=True)
+    made_for, mend = str((config.architectures or [""])[0]), "name another --student-model"
+    if made_for.endswith("ForCausalLM"):
+        said = "writes text, and would answer a pair with a word, not with a score"
+        raise UserError(said, where=base, mend=mend)
+    classes = int(config.num_labels) if made_for.endswith("ForSequenceClassification") else 0
+    if classes > 2:
+        said = f"sorts pairs into {classes} classes and has no score"
+        raise UserError(said, where=base, mend=mend)
+    return classes
+
+
 def _one_logit(base: Path, device: str) -> CrossEncoder:
     """``base`` with one logit on a pair: of two, their difference, which is what such a model is scored
     by (:mod:`ragdistill_reranker.cross_encoder`); what has no head gets one that knows nothing."""
     asked: dict[str, Any] = {"device": device, "local_files_only": True, "trust_remote_code": False}
-    with loading(base, "cross-encoder"):
-        config = AutoConfig.from_pretrained(str(base), local_files_only=True)
-        sorts = str((config.architectures or [""])[0]).endswith("ForSequenceClassification")
-        if not (sorts and config.num_labels == 2):
+    classes = _classes(base)
+    # That an embedder is made into something else is what was asked for.
+    with loading(base, "cross-encoder"), errors_only("sentence_transformers.base.model"):
+        if classes != 2:
             fresh: CrossEncoder = CrossEncoder(str(base), num_labels=1, **asked)
             return fresh
         model: CrossEncoder = CrossEncoder(str(base), activation_fn=nn.Sigmoid(), **asked)

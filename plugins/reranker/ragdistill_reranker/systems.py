@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ragdistill_reranker.first_stage import Scores
+from ragdistill.first_stage import Scores
 from ragdistill_reranker.lists import Lists
 from ragdistill_reranker.max_similarity import max_similarities
 from ragdistill_reranker.scoring import Pair
@@ -50,7 +50,7 @@ class TokenSystem(System):
         ):
             if there.any():
                 listed = [told[text] for text, mark in zip(documents, there, strict=True) if mark]
-                found[row, there] = _compared(query, listed)
+                found[row, there] = compared(query, listed)
         return found
 
     def serve(self, requests: Sequence[Request]) -> Serve:
@@ -61,7 +61,7 @@ class TokenSystem(System):
         def rerank(number: int) -> Scores:
             pairs = requests[number]
             (query,) = self.encode([pairs[0][0]], "query")
-            return _compared(query, [told[text] for _, text in pairs])
+            return compared(query, [told[text] for _, text in pairs])
 
         return rerank
 
@@ -113,7 +113,7 @@ class PairSystem(System):
         return lambda number: self.score_pairs(requests[number])
 
 
-def _compared(query: Scores, documents: Sequence[Scores]) -> Scores:
+def compared(query: Scores, documents: Sequence[Scores]) -> Scores:
     """A query's token vectors with those of each document, ``[n]``."""
     lengths = [len(each) for each in documents]
     return max_similarities(query, np.concatenate(documents), lengths)

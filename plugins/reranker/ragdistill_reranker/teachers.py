@@ -1,22 +1,26 @@
 """From the name of a teacher to what scores pairs: a cross-encoder, a language model or an endpoint."""
 
-import json
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+from ragdistill.causal import usual_precision
 from ragdistill.encoder import pick_device
 from ragdistill.errors import UserError
 from ragdistill.models.aliases import Kind
+from ragdistill.models.entry import architecture
 from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.cross_encoder import CrossEncoder
 from ragdistill_reranker.endpoint.asking import RERANK
 from ragdistill_reranker.endpoint.scorer import EndpointScorer
-from ragdistill_reranker.language_model import LanguageModel, Reading, usual_precision
+from ragdistill_reranker.language_model import LanguageModel, Reading
 from ragdistill_reranker.own_words import InItsWords, answers_in_its_own_words
 from ragdistill_reranker.scoring import Scorer
 
-_SCORING: tuple[Kind, ...] = ("cross-encoder", "causal-lm")
+_KINDS: tuple[Kind, ...] = ("cross-encoder", "causal-lm")
+
+
+SCORING = ("ForSequenceClassification", "ForCausalLM")
+"""How the classes end that score pairs."""
 
 
 def make_scorer(config: RerankerConfig, name: str) -> Scorer:
@@ -27,7 +31,7 @@ def make_scorer(config: RerankerConfig, name: str) -> Scorer:
     """
     if name.startswith(RERANK.prefix):
         return _endpoint(config, name)
-    model = resolve(name, kind=_SCORING)
+    model = resolve(name, kind=_KINDS)
     reading, precision, max_length = config.reading, config.precision, config.max_length
     chosen = pick_device(config.device)
     if is_language_model(model):
@@ -36,6 +40,12 @@ def make_scorer(config: RerankerConfig, name: str) -> Scorer:
                 "cuts pairs of cross-encoders", where="--max-length", mend="leave it out"
             )
         if reading is None and answers_in_its_own_words(model.path):
+            if precision is not None:
+                raise UserError(
+                    f"{model.name} is read as sentence-transformers reads it, in the precision it was saved in",
+                    where="--precision",
+                    mend="leave it out, or give --reading too",
+                )
             return InItsWords(model, chosen)
         return LanguageModel(
             model, chosen, reading or _usual(model), precision or usual_precision(chosen)
@@ -83,14 +93,6 @@ def is_language_model(model: ResolvedModel) -> bool:
         where=model.path,
         mend="name a cross-encoder (ForSequenceClassification) or a language model (ForCausalLM)",
     )
-
-
-def architecture(folder: Path) -> str:
-    """The class that the configuration in ``folder`` names, or nothing."""
-    path = folder / "config.json"
-    config: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    named = config.get("architectures") if isinstance(config, dict) else None
-    return str(named[0]) if isinstance(named, list) and named else ""
 
 
 def _usual(model: ResolvedModel) -> Reading:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ragdistill import losses
 from ragdistill.data.sampling import sample
-from ragdistill.training import fitting
+from ragdistill.first_stage import Places, Scores
+from ragdistill.training import encoders
 from ragdistill.training.fitting import COLUMN, Course, Pace
 from ragdistill.training.preparing import freeze_words, without_dropout
 from ragdistill.training.schedule import Schedule, evaluation_schedule, training_schedule
-from ragdistill_reranker.first_stage import Places, Scores
 from ragdistill_reranker.list_loss import Features, list_loss
 from ragdistill_reranker.lists import Findings, Lists
 from ragdistill_reranker.students import Student
@@ -169,12 +169,12 @@ def score_loss(scores: Tensor, label: Tensor, recipe: Recipe) -> Tensor:
 
 
 def fit(student: Student, lesson: Lesson, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Train ``student`` in place; returns what happened. See :func:`ragdistill.training.fitting.run`."""
+    """Train ``student`` in place; returns what happened. See :func:`ragdistill.training.encoders.run`."""
     without_dropout(student.model)
     freeze_words(student.model)
     scale = first_scale(student, lesson)
     course, held_out = make_course(lesson, recipe)
-    found = fitting.run(
+    found = encoders.run(
         student.model,
         ListLoss(student, scale, recipe),
         course,
@@ -213,11 +213,16 @@ def _centred(scores: Scores, there: np.ndarray[Any, np.dtype[np.bool_]]) -> np.n
     return centred
 
 
+def held_out_of(lists: int) -> int:
+    """How many of so many ``lists`` are not learnt from."""
+    wanted = max(HELD_OUT_LEAST, round(HELD_OUT * lists))
+    return max(1, min(wanted, HELD_OUT_MOST, lists // 2))
+
+
 def make_course(lesson: Lesson, recipe: Recipe) -> tuple[Course, int]:
     """The steps, and how many lists are held out."""
     rows = lesson.chosen()
-    wanted = min(max(HELD_OUT_LEAST, round(HELD_OUT * len(rows))), HELD_OUT_MOST, len(rows) // 2)
-    apart = sample(rows, max(1, wanted), recipe.seed, key=str)
+    apart = sample(rows, held_out_of(len(rows)), recipe.seed, key=str)
     learnt = sorted(set(rows) - set(apart))
     steps = training_schedule(
         [1] * len(learnt),
@@ -227,8 +232,8 @@ def make_course(lesson: Lesson, recipe: Recipe) -> tuple[Course, int]:
         seed=recipe.seed,
     )
     train = Schedule([[learnt[place] for place in batch] for batch in steps])
-    held_out = evaluation_schedule([1] * len(apart), 2 * recipe.batch_lists)
-    check = Schedule([[apart[place] for place in batch] for batch in held_out])
+    checked = evaluation_schedule([1] * len(apart), 2 * recipe.batch_lists)
+    check = Schedule([[apart[place] for place in batch] for batch in checked])
     words = [
         len(query.split()) + sum(len(text.split()) for text in row)
         for query, row in zip(lesson.lists.queries, lesson.lists.texts, strict=True)

@@ -94,9 +94,7 @@ class EndpointTeacher:
 
     @cached_property
     def _alias(self) -> Alias | None:
-        known, name = aliases.known(), self._remote.address.model
-        by_api = (alias for alias in known.values() if alias.api == name)
-        return next(by_api, None) or aliases.find(name, known)
+        return aliases.served(self._remote.address.model, aliases.known())
 
     @property
     def prompts(self) -> Prompts:

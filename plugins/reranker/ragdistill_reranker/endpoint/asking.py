@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ragdistill.endpoint.address import Address, Service
-from ragdistill.endpoint.asking import Request
+from ragdistill.endpoint.asking import Request, estimate
 from ragdistill.endpoint.client import LEAST_BYTES, Question
 from ragdistill_reranker.endpoint.reply import parse
 from ragdistill_reranker.scales import Scores
@@ -24,15 +24,8 @@ TOO_MUCH = (
     "if documents are too long for it, have the server truncate them; if they are too many at once, ask "
     "for fewer with --teacher-batch"
 )
-_TOKEN_BYTES = 3
-"""UTF-8 bytes of a token, to estimate with: four in English, three in code and in Chinese."""
 _ESCAPED = 6
 """Bytes of a byte in JSON, at the most: documents may be sent back."""
-
-
-def estimate(text: str) -> int:
-    """Tokens that a text is thought to have; no tokenizer is known here."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // _TOKEN_BYTES)
 
 
 def by_query(pairs: Sequence[Pair]) -> Iterator[Request]:

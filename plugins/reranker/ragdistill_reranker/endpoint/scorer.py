@@ -26,7 +26,7 @@ class EndpointScorer:
         url: str | None,
         *,
         key_env: str = KEY_NAME,
-        price: float | None = None,
+        price: str | float | None = None,
         budget: float | None = None,
         batch: int = 32,
         concurrency: int = 4,

@@ -1,6 +1,7 @@
-"""What a reranker is given: the documents that a first stage finds for each query, and how well each
-fits by its lights."""
+"""What a reranker or a generator is given: the documents that a first stage finds for each query, and how
+well each fits by its lights."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +19,9 @@ from ragdistill.files import atomic_path, sha256_json
 from ragdistill.metrics.ranking import search
 from ragdistill.metrics.trec import Rankings
 from ragdistill.progress import track
+
+# It lets everything through, whatever the command's own level is.
+logging.getLogger("bm25s").setLevel(logging.NOTSET)
 
 NONE = -1
 Places = NDArray[np.int64]
@@ -94,6 +98,31 @@ class Words:
                 scored[number, : len(row)] = every[[known[text] for text in row]]
         return scored
 
+    def scores_of(self, query: str, places: Places) -> Scores:
+        """What ``query`` gives the documents at ``places`` ``[c]``."""
+        (words,) = bm25s.tokenize([query], **self._OPTIONS)
+        # A word that a query has twice counts twice.
+        every: Scores = self.added(words, places).sum(axis=0, dtype=np.float32)
+        return every
+
+    def added(self, words: Sequence[str], places: Places) -> Scores:
+        """What each of ``words``, as BM25 reads them, adds to the documents at ``places`` ``[c]`` when a
+        query has it: ``[w, c]``. Of a query's words it is added up."""
+        found = np.zeros((len(words), len(places)), dtype=np.float32)
+        scores = self._index.scores
+        for row, word in enumerate(words):
+            column = self._index.vocab_dict.get(word)
+            if column is None:
+                continue
+            part = slice(scores["indptr"][column], scores["indptr"][column + 1])
+            if part.start < part.stop:
+                holders, values = scores["indices"][part], scores["data"][part]
+                order = np.argsort(holders, kind="stable")
+                near = np.searchsorted(holders, places, sorter=order).clip(max=len(order) - 1)
+                at = order[near]
+                found[row] = np.where(holders[at] == places, values[at], 0)
+        return found
+
 
 class Nearest:
     """Documents of greatest cosine to the query, by exact search."""
@@ -156,7 +185,13 @@ class Nearest:
 
 
 def from_rankings(
-    rankings: Rankings, queries: Sequence[str], documents: Sequence[str], depth: int, where: Path
+    rankings: Rankings,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    depth: int,
+    where: Path,
+    *,
+    least: int = 2,
 ) -> Candidates:
     """The candidates that somebody else found.
 
@@ -164,20 +199,21 @@ def from_rankings(
         rankings: read from ``where``, a TREC run file.
         queries: ids, those that candidates are wanted of.
         documents: ids, in the order of the corpus.
+        least: documents that a query must have.
 
     Raises:
-        UserError: a query with fewer than two documents, or a document that is not in the corpus.
+        UserError: a query with fewer documents, or a document that is not in the corpus.
     """
     places: Mapping[str, int] = {name: place for place, name in enumerate(documents)}
     rows = []
     for query in queries:
         ranked = rankings.get(query, ())[:depth]
-        if len(ranked) < 2:
+        if len(ranked) < least:
             raise UserError(
                 f"ranks {len(ranked) or 'no'} document{'' if len(ranked) == 1 else 's'} for the query "
                 f"{query!r}",
                 where=where,
-                mend="rank two or more for every query that is judged",
+                mend=f"rank {'two' if least == 2 else least} or more for every query that is judged",
             )
         if len({document for document, _ in ranked}) < len(ranked):
             raise UserError(f"ranks a document twice for the query {query!r}", where=where)

@@ -1,0 +1,188 @@
+"""Causal language models as every component uses them: loaded, asked as they were taught to be, and
+made to write many replies at once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from ragdistill.errors import UserError, loading
+from ragdistill.models.entry import architecture
+from ragdistill.models.resolve import ResolvedModel
+
+Precision = Literal["float32", "bfloat16"]
+"""Of weights and states; log-probabilities are taken in float32."""
+
+
+def usual_precision(device: str) -> Precision:
+    """bfloat16 where the processor multiplies in it, else float32: on one that does not, bfloat16 is
+    many times slower (benchmarks/LOG.md)."""
+    if device != "cpu":
+        return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+
+
+def load(model: ResolvedModel, device: str, precision: Precision) -> Any:
+    """A causal language model; GGUF weights are brought back to numbers.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    folder, options = _where(model)
+    with loading(model.path, "causal language model"):
+        network: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, precision), **_unpacked(model), **options
+        )
+    return network.to(device).eval()
+
+
+def check(model: ResolvedModel, where: str) -> None:
+    """Refuse a model that does not write text: its class would be loaded with weights left at random.
+
+    Raises:
+        UserError: its configuration names another class.
+    """
+    made_for = "" if model.path.is_file() else architecture(model.path)
+    if not model.path.is_file() and not made_for.endswith("ForCausalLM"):
+        raise UserError(
+            f"is made as {made_for or 'nothing in particular'}, which writes no text",
+            where=f"{where}: {model.path}",
+            mend="name a language model (ForCausalLM)",
+        )
+
+
+def depth(model: ResolvedModel) -> int:
+    """How many layers it has, by its configuration alone.
+
+    Raises:
+        UserError: that cannot be read, or does not say.
+    """
+    folder, options = _where(model)
+    with loading(model.path, "configuration"):
+        config = AutoConfig.from_pretrained(folder, **options)
+        return int(config.get_text_config().num_hidden_layers)
+
+
+def window(model: ResolvedModel) -> int:
+    """Tokens of a text that it has positions for, by its configuration alone.
+
+    Raises:
+        UserError: that cannot be read, or does not say.
+    """
+    folder, options = _where(model)
+    with loading(model.path, "configuration"):
+        config = AutoConfig.from_pretrained(folder, **options)
+        return int(config.get_text_config().max_position_embeddings)
+
+
+def load_tokenizer(model: ResolvedModel) -> Any:
+    """Its tokenizer.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    folder, options = _where(model)
+    with loading(model.path, "tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, **options)
+
+
+def _unpacked(model: ResolvedModel) -> dict[str, Any]:
+    """What has GGUF weights be numbers like any others: as blocks they are neither trained nor saved.
+    Releases of transformers that cannot keep them as blocks need not be told."""
+    kept_as_blocks = getattr(transformers, "GgufConfig", None)
+    if kept_as_blocks is None or not model.path.is_file():
+        return {}
+    return {"quantization_config": kept_as_blocks(dequantize=True)}
+
+
+def _where(model: ResolvedModel) -> tuple[str, dict[str, Any]]:
+    """The folder that the ecosystem's classes load, and how."""
+    path = model.path
+    named = {"gguf_file": path.name} if path.is_file() else {}
+    folder = str(path.parent if path.is_file() else path)
+    return folder, {"local_files_only": True, "trust_remote_code": False, **named}
+
+
+def as_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
+    """``messages`` (``role``, ``content``) as the text that is answered: by the chat template where there
+    is one, else their contents, one after another."""
+    if tokenizer.chat_template:
+        said: str = tokenizer.apply_chat_template(
+            list(messages),
+            tokenize=False,
+            add_generation_prompt=True,
+            # What follows is the answer, of models too that would think first (Qwen3's template).
+            enable_thinking=False,
+        )
+        return said
+    text = "\n\n".join(message["content"] for message in messages)
+    opening = tokenizer.bos_token_id
+    begins = opening is not None and tokenizer("")["input_ids"][:1] == [opening]
+    return f"{tokenizer.bos_token if begins else ''}{text}\n"
+
+
+def as_request(tokenizer: Any, text: str) -> str:
+    """``text`` as the one thing that a model is asked."""
+    return as_chat(tokenizer, [{"role": "user", "content": text}])
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of ``text`` as it stands: nothing is added."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def ending_ids(network: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a reply, the usual one first; none where nothing ends it."""
+    ends = network.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    if ends is None:
+        return []
+    return list(ends) if isinstance(ends, list) else [ends]
+
+
+@torch.inference_mode()
+def write(
+    network: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    **sampling: Any,
+) -> list[list[int]]:
+    """The replies to ``b`` prompts of token ids, read at once: greedily, or as ``sampling`` says
+    (``do_sample``, ``temperature``, ``top_p``: of transformers' GenerationConfig).
+
+    Padded on the left, each reply is that of its prompt alone, but for rounding.
+
+    Returns:
+        Token ids of each reply, cut after ``new_tokens``; one that came to its end has the token that
+        ended it as its last.
+    """
+    ends = ending_ids(network, tokenizer)
+    pad = tokenizer.pad_token_id
+    if pad is None:  # where a reply has ended, too, so it must not be read as a word
+        pad = ends[0] if ends else 0
+    options = GenerationConfig(  # type: ignore[no-untyped-call,unused-ignore]
+        max_new_tokens=new_tokens,
+        **{"do_sample": False, **sampling},
+        eos_token_id=ends or None,
+        pad_token_id=pad,
+    )
+    wide = max(map(len, prompts))
+    padded = [[pad] * (wide - len(row)) + list(row) for row in prompts]
+    seen = [[0] * (wide - len(row)) + [1] * len(row) for row in prompts]
+    found = network.generate(
+        input_ids=torch.tensor(padded, device=network.device),
+        attention_mask=torch.tensor(seen, device=network.device),
+        generation_config=options,
+    )
+    return [_ended(reply, ends) for reply in found[:, wide:].tolist()]
+
+
+def _ended(reply: list[int], ends: Sequence[int]) -> list[int]:
+    """``reply`` up to the token that ended it, that one included."""
+    places = [place for place, token in enumerate(reply) if token in ends]
+    return reply[: places[0] + 1] if places else reply

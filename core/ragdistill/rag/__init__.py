@@ -1,0 +1,1 @@
+"""The cascade: a stack of teachers against one of students."""
