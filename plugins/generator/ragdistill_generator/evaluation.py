@@ -1,0 +1,137 @@
+"""Teacher and student answer the same questions from the same contexts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ragdistill.batching import token_budget_batches
+from ragdistill.causal import ending_ids, write
+from ragdistill.files import write_text
+from ragdistill.local_writer import BATCH_TOKENS
+from ragdistill.metrics.calibration import calibration
+from ragdistill.training.fitting import COLUMN
+from ragdistill.training.language import LABELS
+from ragdistill.training.reading import INPUTS, Reader
+from ragdistill_generator.cases import Case
+from ragdistill_generator.lesson import PLACES, Batches, Lesson
+from ragdistill_generator.prompts import Prompter
+from ragdistill_generator.student import Student
+
+
+def answer(
+    student: Student, prompter: Prompter, cases: Sequence[Case], new_tokens: int
+) -> list[str]:
+    """The student's answers, the likeliest words taken."""
+    prompts = [prompter.encode(case).ids for case in cases]
+    network, tokenizer = student.network, student.tokenizer
+    ends = {*ending_ids(network, tokenizer)}
+    said = [""] * len(cases)
+    lengths = [len(prompt) + new_tokens for prompt in prompts]
+    for places in token_budget_batches(lengths, BATCH_TOKENS[network.device.type]):
+        replies = write(network, tokenizer, [prompts[place] for place in places], new_tokens)
+        for place, reply in zip(places, replies, strict=True):
+            told = [token for token in reply if token not in ends]
+            said[place] = tokenizer.decode(told, skip_special_tokens=True).strip()
+    return said
+
+
+def keep(
+    folder: Path,
+    name: str,
+    cases: Sequence[Case],
+    answers: Sequence[str],
+    replies: Sequence[str] | None = None,
+) -> None:
+    """``answers/NAME.jsonl``: of each question its id, what is known of its answer, and the answer; the
+    whole reply, too, where that is more."""
+    rows = [
+        {
+            "id": case.id,
+            "question": case.question,
+            "contexts": list(case.contexts),
+            "references": list(case.references),
+            "answerable": case.answerable,
+            "answer": said,
+            **({} if reply == said else {"reply": reply}),
+        }
+        for case, said, reply in zip(cases, answers, replies or answers, strict=True)
+    ]
+    path = folder / "answers" / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def kept(folder: Path, name: str) -> tuple[list[Case], list[str]]:
+    """What :func:`keep` wrote."""
+    lines = (folder / "answers" / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    cases = [
+        Case(
+            row["id"],
+            row["question"],
+            tuple(row["contexts"]),
+            tuple(row["references"]),
+            row["answerable"],
+        )
+        for row in rows
+    ]
+    return cases, [row["answer"] for row in rows]
+
+
+def agreement(teacher: Any, student: Any, lesson: Lesson) -> dict[str, float]:
+    """How alike two networks of one vocabulary foretell the tokens of a lesson's answers.
+
+    Returns:
+        Means over ``tokens``, in nats: forward ``kl`` and ``entropy`` of the teacher; ``top1``, the share
+        of tokens of which both have the same likeliest; and each one's perplexity of them.
+    """
+    sums, tokens = np.zeros(5), 0
+    for labels, (theirs, ours) in _foretold((teacher, student), lesson):
+        words = min(theirs.shape[-1], ours.shape[-1])
+        p = theirs[:, :words].exp()
+        lost = (p * (theirs[:, :words] - ours[:, :words])).nan_to_num().sum()
+        same = (theirs.argmax(dim=-1) == ours.argmax(dim=-1)).sum()
+        entropy = -(p * theirs[:, :words]).nan_to_num().sum()
+        own = [-said.gather(1, labels[:, None]).sum() for said in (theirs, ours)]
+        sums += [float(each) for each in (lost, same, entropy, *own)]
+        tokens += len(labels)
+    kl, top1, entropy_of, teacher_loss, student_loss = (sums / max(tokens, 1)).tolist()
+    return {
+        "kl": kl,
+        "top1": top1,
+        "entropy": entropy_of,
+        "perplexity_teacher": float(np.exp(teacher_loss)),
+        "perplexity_student": float(np.exp(student_loss)),
+        "tokens": float(tokens),
+    }
+
+
+def calibrated(network: Any, lesson: Lesson) -> dict[str, Any]:
+    """How far a network's confidence in the tokens of right answers can be believed; see
+    :func:`ragdistill.metrics.calibration.calibration`."""
+    sure, right = [], []
+    for labels, (said,) in _foretold((network,), lesson):
+        best = said.max(dim=-1)
+        sure.append(best.values.exp().cpu().numpy())
+        right.append((best.indices == labels).cpu().numpy())
+    return calibration(np.concatenate(sure).clip(0, 1), np.concatenate(right))
+
+
+@torch.inference_mode()
+def _foretold(networks: Sequence[Any], lesson: Lesson) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Row by row the tokens of a lesson's answers ``[n]``, and each network's log-probabilities there
+    ``[n, v]``."""
+    for network in networks:
+        lesson = lesson.read_by(network)
+    rows = lesson.rows(range(len(lesson.examples)))
+    batches, readers = Batches(lesson, rows), [Reader(network) for network in networks]
+    for place in range(len(rows)):
+        batch = batches([{COLUMN: place}])
+        inputs = {name: batch[name] for name in INPUTS & batch.keys()}
+        said = [reader.logits(inputs, batch[PLACES]).float() for reader in readers]
+        yield batch[LABELS].to(said[0].device), [each.log_softmax(dim=-1) for each in said]

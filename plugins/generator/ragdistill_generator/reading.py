@@ -1,0 +1,52 @@
+"""How a model reads a question and its answer: in its own tokens, and within its own chat template."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ragdistill.causal import token_ids
+from ragdistill.packing import Tokens
+from ragdistill_generator.cases import Case
+from ragdistill_generator.lesson import Example, Lesson
+from ragdistill_generator.prompts import Prompter
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One model's."""
+
+    tokenizer: Any
+    prompter: Prompter
+    ends: Sequence[int]
+    """The tokens that end an answer, the usual one first."""
+    answer_tokens: int
+    batch_tokens: int
+
+    def answer(self, text: str) -> list[int]:
+        """An answer's tokens without the one that ends it, no more than are written."""
+        return token_ids(self.tokenizer, text)[: self.answer_tokens - 1] if text else []
+
+    def ids(self, text: str, most: int) -> list[int]:
+        """The first tokens of any text."""
+        return token_ids(self.tokenizer, text)[:most]
+
+    def example(self, case: Case, answer: Tokens) -> Example:
+        """A question with its answer."""
+        prompt = self.prompter.encode(case)
+        return Example(prompt.beginning, prompt.question, [*answer, *self.ends[:1]])
+
+    def lesson(self, pairs: Iterable[tuple[Case, str]]) -> Lesson:
+        """Cases with answers as tokens; empty answers are left out."""
+        told = ((case, self.answer(text)) for case, text in pairs)
+        examples = [self.example(case, ids) for case, ids in told if ids]
+        return Lesson(examples, self.batch_tokens, pad=self.tokenizer.pad_token_id or 0)
+
+    def like(self, other: "Reading") -> bool:
+        """Whether both read the same tokens in the same template."""
+        return self.same_tokens(other) and self.prompter.template == other.prompter.template
+
+    def same_tokens(self, other: "Reading") -> bool:
+        """Whether both have the same tokens."""
+        if self.tokenizer is other.tokenizer:
+            return True
+        return bool(self.tokenizer.get_vocab() == other.tokenizer.get_vocab())
