@@ -1,11 +1,53 @@
-"""What ``ragdistill`` needs to know of this plugin: the names of the field's query rewriters."""
+"""What ``ragdistill`` needs to know of the query rewriter; torch stays out of here."""
 
 from pathlib import Path
 
-from ragdistill.hookspecs import hookimpl
+import click
+
+from ragdistill import Method, Serving, hookimpl
+from ragdistill.cli.component import component
+from ragdistill_query_rewriter.config import RewriterConfig
+from ragdistill_query_rewriter.serving_options import RewriterOptions
+
+METHODS = [
+    Method(
+        name="query-rewriter/terms",
+        summary="the words of a conversation that a rewrite adds to a turn, and what they do to the search",
+        target="ragdistill_query_rewriter.methods:Terms",
+        paper="https://arxiv.org/abs/2005.11723",
+    ),
+]
+
+
+@hookimpl
+def ragdistill_methods() -> list[Method]:
+    """What can be learnt of who rewrites queries."""
+    return METHODS
 
 
 @hookimpl
 def ragdistill_models() -> list[Path]:
     """The aliases of query rewriters."""
     return [Path(__file__).with_name("models.toml")]
+
+
+@hookimpl
+def ragdistill_serving() -> list[Serving]:
+    """Query rewriters: students, exports, and language models by their names."""
+    opens = "ragdistill_query_rewriter.serving:open_rewriter"
+    return [Serving("rewriter", "query-rewriter", opens, RewriterOptions, models=True)]
+
+
+@hookimpl
+def ragdistill_commands(cli: click.Group) -> None:
+    """``ragdistill query-rewriter``."""
+    cli.add_command(
+        component(
+            "query-rewriter",
+            RewriterConfig,
+            method="terms",
+            help="Distil a query rewriter.\n\nThe student learns to make a turn of a conversation stand by "
+            "itself, from the rewrites of humans or of a language model, and from what words do to the "
+            "search. Finished stages are not done twice.",
+        )
+    )

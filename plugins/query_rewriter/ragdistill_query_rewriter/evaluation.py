@@ -1,0 +1,118 @@
+"""What rewrites do to the search: every system asks the same index with queries of its own."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragdistill.data.collection import Qrels, Query
+from ragdistill.files import write_text
+from ragdistill.first_stage import NONE, FirstStage, Words
+from ragdistill.metrics import retrieval, trec
+from ragdistill.metrics.lift import lift
+from ragdistill.metrics.ranking import per_query
+from ragdistill.metrics.retrieval import DEPTH, HEADLINE, Task
+from ragdistill.metrics.trec import Rankings
+
+MEASURES = ("nDCG@10", "R@10", "R@100")
+FOUND_WELL = 3
+"""A turn is found well as it is where a relevant document is among the first so many."""
+Values = NDArray[np.float64]
+
+
+def search(
+    stage: FirstStage, ids: Sequence[str], queries: Sequence[Query], texts: Sequence[str]
+) -> Rankings:
+    """What ``texts``, rewrites of ``queries``, find; ``ids`` are the documents'."""
+    found = stage.find(list(texts), DEPTH)
+    return {
+        query.id: [
+            (ids[place], float(score))
+            for place, score in zip(places, scores, strict=True)
+            if place != NONE
+        ]
+        for query, places, scores in zip(queries, found.places, found.scores, strict=True)
+    }
+
+
+def values(qrels: Qrels, rankings: Rankings, measure: str = HEADLINE) -> Values:
+    """A measure for each judged query ``[q]``."""
+    return np.fromiter(per_query(qrels, rankings, [measure])[measure].values(), dtype=np.float64)
+
+
+def harm(qrels: Qrels, raw: Rankings, other: Rankings) -> dict[str, Any]:
+    """Over the turns that are found well as they are: how many, and which share of them gets worse by
+    nDCG@10. None where there are none."""
+    firsts = values(qrels, {query: ranked[:FOUND_WELL] for query, ranked in raw.items()}, "RR@10")
+    well = firsts > 0
+    worse = values(qrels, other)[well] < values(qrels, raw)[well] - 1e-9
+    lost = values(qrels, {q: ranked[:FOUND_WELL] for q, ranked in other.items()}, "RR@10")[well]
+    return {
+        "queries": int(well.sum()),
+        "worse": float(worse.mean()) if well.any() else None,
+        "lost": float((lost == 0).mean()) if well.any() else None,
+    }
+
+
+def quality(task: Task, systems: Mapping[str, Rankings], seed: int) -> dict[str, Any]:
+    """``quality`` of the report: each measure of raw turn, teacher, student and, where it is another,
+    human, with the share of the teacher's lift that the student has; intervals at 95 %."""
+    rows = retrieval.quality(task.qrels, systems["teacher"], systems["student"], seed, MEASURES)
+    for measure, row in rows.items():
+        found = {name: values(task.qrels, each, measure) for name, each in systems.items()}
+        row["raw"] = float(found["raw"].mean())
+        row["lift"] = lift(found["raw"], found["teacher"], found["student"], seed)
+        if "human" in found:
+            row["human"] = float(found["human"].mean())
+            row["gap"] = lift(found["raw"], found["human"], found["student"], seed)
+    return rows
+
+
+def retention(folder: Path) -> tuple[Values, Values]:
+    """What teacher and student add to the raw turns' nDCG@10, ``[q]`` each, from the run's files."""
+    at = folder / "rankings"
+    qrels = trec.read_qrels(at / "qrels.trec")
+    raw, teacher, student = (
+        values(qrels, trec.read(at / f"{name}.trec")) for name in ("raw", "teacher", "student")
+    )
+    return teacher - raw, student - raw
+
+
+class Judge:
+    """Says what rewrites of some turns are worth to the search."""
+
+    def __init__(
+        self, stage: Words, ids: Sequence[str], queries: Sequence[Query], judged: Qrels
+    ) -> None:
+        self._stage, self._ids, self._qrels = stage, ids, judged
+        self.queries = [query for query in queries if query.id in judged]
+        self._raw = self._found([query.text for query in self.queries]) if self.queries else {}
+
+    def _found(self, texts: Sequence[str]) -> Rankings:
+        return search(self._stage, self._ids, self.queries, texts)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[float, float | None]:
+        """The mean nDCG@10 of rewrites, in the order of ``queries``, and the share of harm."""
+        found = self._found(texts)
+        return float(values(self._qrels, found).mean()), harm(self._qrels, self._raw, found)[
+            "worse"
+        ]
+
+
+def keep(folder: Path, name: str, queries: Sequence[Query], rewrites: Sequence[str]) -> None:
+    """``rewrites/NAME.jsonl``: of each turn its id, the turn, its conversation and the rewrite."""
+    rows = [
+        {
+            "id": query.id,
+            "text": query.text,
+            "context_turns": list(query.context_turns),
+            "rewrite": text,
+        }
+        for query, text in zip(queries, rewrites, strict=True)
+    ]
+    path = folder / "rewrites" / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

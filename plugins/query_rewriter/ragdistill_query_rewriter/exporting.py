@@ -1,0 +1,145 @@
+"""The student as it is served: ONNX in fp32 and int8, each held against the student by what its rewrites
+find, and the speed of all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragdistill.data.collection import Query
+from ragdistill.export.gates import (
+    FP32,
+    INT8,
+    GateResult,
+    Limits,
+    check_effect,
+    with_fallback,
+)
+from ragdistill.export.int8 import ladder
+from ragdistill.export.labels import export_token_classifier
+from ragdistill.files import folder_bytes
+from ragdistill.first_stage import Words
+from ragdistill.metrics import trec
+from ragdistill.metrics.latency import profile_requests
+from ragdistill.metrics.retrieval import Task, write_rankings
+from ragdistill.metrics.trec import Rankings
+from ragdistill.models.digest import digests
+from ragdistill_query_rewriter import evaluation
+from ragdistill_query_rewriter.rewriter import OnnxSelector
+from ragdistill_query_rewriter.selecting import Selector
+from ragdistill_query_rewriter.terms import TermStudent
+
+OUTPUTS = ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
+_TIMED = 200
+"""Turns that speed is measured with."""
+_MORE_LOST = {"R@10": 0.01, "R@100": 0.01}
+"""Of recall, absolute, that an export may lose on the judged turns."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Holds exports against the student on the same turns."""
+
+    folder: Path
+    """Of the run."""
+    task: Task
+    stage: Words
+    student: TermStudent
+
+    @cached_property
+    def _chances(self) -> list[dict[str, float]]:
+        return self.student.chances(self.student.read(self.task.queries))
+
+    @cached_property
+    def rankings(self) -> Rankings:
+        """What the student's rewrites find, as the stage before has left it."""
+        return trec.read(self.folder / "rankings/student.trec")
+
+    @cached_property
+    def teacher(self) -> Rankings:
+        """The same of the teacher."""
+        return trec.read(self.folder / "rankings/teacher.trec")
+
+    def export_all(self, seed: int) -> tuple[dict[str, Any], dict[str, Selector]]:
+        """The report's entries, and what is served."""
+        full, small = self.folder / "export/onnx", self.folder / "export/onnx-int8"
+        student = self.student
+        export_token_classifier(
+            student.network,
+            student.tokenizer,
+            full,
+            max_seq_length=student.settings.window,
+            source_digest=digests(self.folder / "student").weights,
+        )
+        student.settings.write(full)
+        fp32 = self._measure(full, FP32)
+        kept = with_fallback(ladder(full, small), lambda path: self._measure(path, INT8))
+        entries = {
+            "onnx": self._entry(full, fp32, "fp32", (), seed),
+            "onnx-int8": self._entry(small, kept.result, kept.name, kept.failed, seed),
+        }
+        return entries, {"onnx": OnnxSelector(full), "onnx-int8": OnnxSelector(small)}
+
+    def _measure(self, export: Path, limits: Limits) -> GateResult:
+        """The gate's figures; leaves ``rankings/NAME.trec``."""
+        selector = OnnxSelector(export)
+        told = selector.chances(selector.read(self.task.queries))
+        apart = [
+            abs(mine[word] - its[word])
+            for mine, its in zip(self._chances, told, strict=True)
+            for word in mine
+        ]
+        ids = [document.id for document in self.task.documents]
+        queries = self.task.queries
+        found = evaluation.search(self.stage, ids, queries, selector.rewrite(queries))
+        write_rankings(self.folder, self.task, {export.name: found})
+        result = check_effect(
+            max(apart, default=0.0), self.rankings, found, self.task.qrels, limits
+        )
+        return replace(result, reasons=(*result.reasons, *self._recall_lost(found)))
+
+    def _recall_lost(self, found: Rankings) -> list[str]:
+        reasons = []
+        for measure, most in _MORE_LOST.items():
+            mine, its = (
+                float(np.mean(evaluation.values(self.task.qrels, each, measure)))
+                for each in (self.rankings, found)
+            )
+            if not mine - its <= most:
+                reasons.append(f"{measure} lost {mine - its:.4f} > {most}")
+        return reasons
+
+    def _entry(
+        self,
+        export: Path,
+        result: GateResult,
+        recipe: str,
+        failed: Sequence[tuple[str, GateResult]],
+        seed: int,
+    ) -> dict[str, Any]:
+        found = trec.read(self.folder / f"rankings/{export.name}.trec")
+        raw = trec.read(self.folder / "rankings/raw.trec")
+        systems = {"raw": raw, "teacher": self.teacher, "student": found}
+        return {
+            **result.as_json(),
+            "recipe": recipe,
+            "size_mb": round(folder_bytes(export) / 1e6, 3),
+            "quality": evaluation.quality(self.task, systems, seed),
+            "failed": [{"recipe": name, **each.as_json()} for name, each in failed],
+        }
+
+
+def speed(systems: Mapping[str, Selector], queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
+    """How long a rewrite takes, one turn at a time, the systems in turns."""
+    asked = [query for query in queries if query.context_turns][:_TIMED]
+    if not asked:
+        return {}
+
+    def served(system: Selector) -> Callable[[int], object]:
+        return lambda number: system.rewrite([asked[number]])
+
+    serving = {name: served(system) for name, system in systems.items()}
+    return profile_requests(serving, len(asked), items=1)
