@@ -19,6 +19,8 @@ PAGES = [
     "docs/my-own-data.md",
     "docs/air-gapped.md",
     "docs/what-is-kept.md",
+    "docs/cost.md",
+    "docs/watch.md",
 ]
 RAGDISTILL = [sys.executable, "-c", "from ragdistill.cli import main; main(prog_name='ragdistill')"]
 _FENCE = re.compile(

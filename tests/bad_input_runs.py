@@ -1,0 +1,93 @@
+"""Rows of tests/unit/test_bad_input.py: run folders and signal stores."""
+
+from safetensors import SafetensorError
+
+from bad_input_scenes import (
+    BASE,
+    another_teacher,
+    as_is,
+    both,
+    collected,
+    edited,
+    failing,
+    full,
+    has_module,
+    held,
+    no_room_for,
+    raising,
+    removed,
+    space_file,
+    written,
+)
+from bad_input_table import BEGUN, case
+
+SEVERAL = "embedder --teacher teacher --data data --out run --store store --epochs 1"
+
+RUNS = [
+    case("out-file", written("run", "mine"), BASE, "'run' is a file"),
+    case("out-below-file", written("file", "mine"), f"{BASE} --out file/run", "file/run",
+         "choose another --out"),
+    case("others", written("run/thesis.txt", "mine"), BASE, "run: is not empty", "thesis.txt"),
+    case("read-only", failing("pathlib.Path.mkdir", 30), BASE, "Read-only", "choose another --out"),
+    case("component-run", both(collected, edited("run/run.json", component="reranker")), BASE,
+         "run: holds a run of component 'reranker'", "choose another --out"),
+    case("other-options", collected, f"{BASE} --epochs 2", "run: was started with --epochs 1.0",
+         "choose another --out"),
+    case("other-teacher", both(collected, another_teacher(seed=1)), f"{BASE} --store store2",
+         "run: the teacher is not the one", "choose another --out"),
+    case("in-use", held, BASE, "run: is in use by process", "wait for it"),
+    case("no-sweep", both(has_module("optuna"), collected), f"{BASE} --sweep lr=0.1,0.2",
+         "run: holds no sweep", "choose another --out"),
+    case("no-frontier", collected, f"{SEVERAL} --frontier 2,1", "run: holds no frontier",
+         "choose another --out"),
+    case("chosen", both(collected, edited("run/run.json", stages={"export": {"state": "done", "result":
+         {"frontier": {"entries": []}}}})), BASE, "run: was chosen by --frontier", "give --frontier again"),
+    case("damaged", written("run/run.json", '{"schema": 1, '), BASE, "run/run.json", "restore it"),
+    case("odd", written("run/run.json", '{"schema": 1, "component": "embedder", "method": '
+         '"embedder/similarity", "stages": []}'), BASE, "run/run.json", "choose another --out"),
+    case("newer", both(collected, edited("run/run.json", schema=99)), BASE, "run/run.json",
+         "schema 99", "upgrade ragdistill"),
+    case("no-report", collected, "report show data", "data: holds no report.json", "finished run"),
+    case("full-first", no_room_for("run.json"), BASE, "run: no space left", "the same command"),
+    case("full-journal", failing("ragdistill.signals.journal.Journal.append"), BASE, "store",
+         "no space left", "the same command", leaves=BEGUN),
+    case("full-shard", failing("ragdistill.signals.shards.write"), BASE, "store",
+         "no space left", "the same command", leaves=BEGUN),
+    case("full-space", no_room_for("space.json"), BASE, "store: no space left", leaves=BEGUN),
+    case("full-weights", raising("ragdistill.training.fitting.Scheduled._save",
+         SafetensorError("I/O error: No space left on device (os error 28)")), BASE,
+         "run: no space left", "the same command", leaves=BEGUN),
+    case("full-limit", raising("ragdistill.training.fitting.Scheduled._save",
+         SafetensorError("Error while serializing: I/O error: File too large (os error 27)")), BASE,
+         "run: no space left", "the same command", leaves=BEGUN),
+    case("full-optimizer", both(full, raising("torch.save", RuntimeError("unexpected pos 3"))),
+         BASE, "run: no space left", "the same command", leaves=BEGUN),
+    case("full-rankings", no_room_for("student.trec"), BASE, "run: no space left", leaves=BEGUN),
+    case("full-report", no_room_for("report.html"), BASE, "run: no space left", leaves=BEGUN),
+]  # fmt: skip
+
+STORES = [
+    case("newer-store", space_file(lambda told: told | {"schema": 99}), BASE, "space.json",
+         "newer ragdistill", "upgrade ragdistill"),
+    case("damaged-space", space_file(lambda told: "{"), BASE, "space.json", "damaged", "prune"),
+    case("foreign-space", space_file(lambda told: told | {"id": "0" * 64}), BASE, "space.json",
+         "does not give its id"),
+    case("same-name", both(collected, removed("run"), another_teacher(seed=1)), BASE, "store: ",
+         "knows teacher", "differ in weights", "--accept-teacher-change"),
+    case("store-file", written("store", "mine"), BASE, "store: the signal store is no folder"),
+    case("store-protocol", as_is, f"{BASE} --store nfs4://x", "nfs4://x", "cannot open"),
+    case("store-secret", as_is, f"{BASE} --store ftp://me:pass@host/store", "credentials",
+         "from the environment"),
+    case("dims-words", as_is, f"{BASE} --dims 8,wide", "--dims", "whole numbers"),
+    case("dims-beyond", as_is, f"{BASE} --dims 4096,8", "--dims", "prefix of 4096 dimensions"),
+    case("dims-twice", as_is, f"{BASE} --dims 8,8", "--dims", "8 is named twice"),
+    case("store-missing", as_is, "signals prune --store nowhere --teacher t --yes", "nowhere: ",
+         "no signals of teacher 't'", "shows all"),
+    case("export-space", collected, "signals export --store store zz out.npy", "no space 'zz'"),
+    case("export-exists", both(collected, written("out.npy", "mine")),
+         "signals export --store store SPACE out.npy", "out.npy: exists already", "another name"),
+    case("export-format", collected, "signals export --store store SPACE out.xls",
+         "out.xls: unknown format", ".parquet"),
+    case("export-full", both(collected, no_room_for("out.parquet")),
+         "signals export --store store SPACE out.parquet", "out.parquet: no space left"),
+]  # fmt: skip
