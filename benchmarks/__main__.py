@@ -13,11 +13,21 @@ CLAIMS = (
     "storage",
     "gradcache",
     "logit_losses",
+    "logit_store",
+    "logit_students",
     "students",
     "dimensions",
     "lists",
     "rerankers",
     "cross_encoders",
+    "generation",
+    "generators",
+    "reasoning",
+    "verdicts",
+    "generator_terms",
+    "generator_policies",
+    "generator_tokens",
+    "rewriters",
 )
 
 for claim in CLAIMS:

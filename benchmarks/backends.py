@@ -21,9 +21,9 @@ from torch.nn import functional
 from benchmarks.common import in_turns, told
 from benchmarks.scorers import scores
 from ragdistill.data.pydocs import load
+from ragdistill.first_stage import NONE, Words
 from ragdistill.metrics.retrieval import make_task
 from ragdistill.models.resolve import resolve
-from ragdistill_reranker.first_stage import NONE, Words
 from ragdistill_reranker.language_model import LanguageModel
 from ragdistill_reranker.scoring import Pair, Scores
 

@@ -17,6 +17,9 @@ from benchmarks.make_cross_encoder import Recipe, make, pieces
 from benchmarks.quality import write
 from benchmarks.rerankers import measure
 
+BOUNDS = ("--ways", "8", "--train-items", "900")
+"""What two cores score and learn in half an hour."""
+
 
 def main() -> None:
     """Print what each student keeps, and how fast it is; what is not known here goes to the command."""
@@ -35,7 +38,7 @@ def main() -> None:
         write(collection, data)
         teacher = make(collection, asked.teacher or Path(scratch) / "teacher", Recipe())
         words = ["--teacher", str(teacher), "--data", str(data), "--first-stage", "MiniLM"]
-        words += ["--store", asked.store or f"{scratch}/store", *others]
+        words += ["--store", asked.store or f"{scratch}/store", *BOUNDS, *others]
         for layers in asked.layers:
             out = f"{scratch}/layers-{layers}"
             student = ["--student", "cross-encoder", "--student-layers", layers]

@@ -32,6 +32,8 @@ class Place:
     """Packages whose versions are told."""
     beside: bool = True
     """Whether ragdistill is installed there too, with what ``constraints.txt`` pins."""
+    alone: tuple[str, ...] = ()
+    """Packages that are installed last, without what they ask for."""
 
 
 PLACES = {
@@ -72,7 +74,10 @@ def install(folder: Path, place: Place) -> float | None:
     else:  # a build of torch without CUDA, and nothing else of ours
         wanted += [line for line in CONSTRAINTS.read_text().split() if line.startswith("torch==")]
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "--disable-pip-version-check", *wanted], check=True)
+    pip += ["--disable-pip-version-check"]
+    subprocess.run([*pip, *wanted], check=True)
+    if place.alone:
+        subprocess.run([*pip, "--no-deps", *place.alone], check=True)
     (folder / "complete").touch()
     return time.perf_counter() - started
 

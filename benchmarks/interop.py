@@ -2,10 +2,12 @@
 
 - colbert-ai gives the vectors and scores of a late-interaction student, and its PLAID, which indexes the
   passages and searches them for real, finds what exact MaxSim finds;
-- Optimum's classes give what an exported ONNX folder gives here.
+- Optimum's classes give what an exported ONNX folder gives here, of an embedder and of all students of the
+  reranker: its scores of pairs, its vectors of tokens.
 
 ``python -m benchmarks.interop FOLDER [--onnx KIND=EXPORT]...``: the environment is made in FOLDER and kept
-there. Without ``--onnx`` MiniLM is exported. Ends with status 1 where something differs, and 3 where the
+there. Without ``--onnx`` MiniLM is exported, as an embedder, with a head for pairs that is drawn at random, and with
+a vector for each token. Ends with status 1 where something differs, and 3 where the
 environment cannot be made.
 """
 
@@ -21,9 +23,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sentence_transformers import MultiVectorEncoder
+from sentence_transformers import CrossEncoder, MultiVectorEncoder
+from transformers import set_seed
 
 from benchmarks.common import minilm
 from benchmarks.integrations import ROOT, Place, install, versions
@@ -31,6 +35,8 @@ from benchmarks.interop_there import DEPTH, KINDS, tokenise
 from ragdistill.data.pydocs import load
 from ragdistill.data.sampling import sample
 from ragdistill.export.onnx import export_embedder
+from ragdistill.export.rerankers import export_cross_encoder, export_multi_vector
+from ragdistill.export.runtime import OnnxCrossEncoder, OnnxMultiVector
 from ragdistill.metrics.ranking import as_rankings, overlap
 from ragdistill.metrics.trec import Rankings
 from ragdistill.models.resolve import resolve
@@ -39,6 +45,8 @@ from ragdistill_reranker.late_interaction import make_late_interaction
 from ragdistill_reranker.token_index import TokenCoding, TokenIndex, write_token_index
 
 Vectors = NDArray[np.float32]
+Outputs = dict[str, Vectors]
+"""By what is read and the name of the output."""
 HELPER = Path(__file__).with_name("interop_there.py")
 PINS = ROOT / "constraints-interop.txt"
 NAMED = ("colbert-ai", "faiss-cpu", "optimum-onnx", "onnxruntime", "torch")
@@ -61,7 +69,7 @@ def main() -> None:
     texts = choose(given.passages)
     (folder / "texts.json").write_text(json.dumps(texts))
     differences = [colbert(folder, texts)]
-    for kind, export in exports or [("embedder", exported(folder / "onnx"))]:
+    for kind, export in exports or exported(folder, texts):
         differences.append(onnx(folder, texts, kind, export))
     sys.exit(int(max(differences) > TOLERANCE))
 
@@ -103,11 +111,20 @@ def choose(count: int) -> dict[str, list[str]]:
     }
 
 
-def exported(folder: Path) -> Path:
-    """MiniLM's ONNX export."""
+def exported(folder: Path, texts: dict[str, list[str]]) -> list[tuple[str, Path]]:
+    """MiniLM's ONNX exports, of each kind."""
     model = resolve("MiniLM")
-    export_embedder(minilm().model, folder, source_digest=model.weights_digest)
-    return folder
+    digest = model.weights_digest
+    plain, pairs, tokens = (folder / f"onnx-{kind}" for kind in KINDS)
+    export_embedder(minilm().model, plain, source_digest=digest)
+    set_seed(0)
+    scorer = CrossEncoder(str(model.path), num_labels=1, max_length=192, device="cpu")
+    network: Any = scorer.model
+    torch.nn.init.normal_(network.classifier.weight)  # or all pairs would score about the same
+    export_cross_encoder(scorer, pairs, source_digest=digest)
+    late = make_late_interaction(model.path, DIMENSIONS, texts["documents"], "cpu")
+    export_multi_vector(late, tokens, source_digest=digest)
+    return list(zip(KINDS, (plain, pairs, tokens), strict=True))
 
 
 def there(folder: Path, *words: str) -> None:
@@ -170,7 +187,7 @@ def apart(theirs: Vectors, mine: Vectors) -> float:
     """Largest difference; infinity where there are other tokens. What a query is padded with has
     vectors of zeros there, and none here."""
     kept = theirs[np.abs(theirs).sum(axis=1) > 0]
-    return float(np.abs(kept - mine).max()) if kept.shape == mine.shape else float("inf")
+    return apart_by(kept, mine)
 
 
 def scores(
@@ -218,23 +235,75 @@ def ranked(found: Vectors) -> Rankings:
 
 
 def onnx(folder: Path, texts: dict[str, list[str]], kind: str, export: Path) -> float:
-    """Largest difference of Optimum's output to ONNX Runtime's here."""
+    """Largest difference of what Optimum gives to what is given here."""
     there(folder, "onnx", kind, str(export))
-    session = onnxruntime.InferenceSession(
-        export / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    read: dict[str, Any] = tokenise(export, kind, texts)
-    names = [given.name for given in session.get_inputs()]
-    here = session.run([KINDS[kind][1]], {name: read[name] for name in names})[0]
+    read = tokenise(export, kind, texts)
     with np.load(folder / f"there-{kind}.npz") as said:
-        furthest = apart_by(said["output"], here)
-    print(f"Optimum, {kind} {export.name}: outputs differ by {furthest:.1e} at most", flush=True)
+        theirs: Outputs = {name: said[name] for name in said.files}
+    furthest = max(
+        apart_by(theirs[f"{what} {output}"], one)
+        for what, inputs in read.items()
+        for output, one in run(export, kind, inputs).items()
+    )
+    print(
+        f"Optimum, {kind} {export.name}: outputs of {', '.join(KINDS[kind])} differ by "
+        f"{furthest:.1e} at most",
+        flush=True,
+    )
+    return max(furthest, served(texts, kind, export, read, theirs))
+
+
+def run(export: Path, kind: str, inputs: Any) -> Outputs:
+    """ONNX Runtime's outputs here."""
+    graph = onnxruntime.InferenceSession(export / "model.onnx", providers=["CPUExecutionProvider"])
+    names = [given.name for given in graph.get_inputs()]
+    outputs = [*KINDS[kind].values()]
+    found = graph.run(outputs, {name: inputs[name] for name in names})
+    return dict(zip(outputs, found, strict=True))
+
+
+def served(
+    texts: dict[str, list[str]], kind: str, export: Path, read: dict[str, Any], theirs: Outputs
+) -> float:
+    """Largest difference of what comes of Optimum's outputs to what our own runtime makes of the texts; 0
+    of an embedder, whose pooling Optimum leaves to others."""
+    few = texts | {"documents": texts["documents"][: len(texts["queries"])]}
+    if kind == "cross-encoder":
+        pairs = [*zip(few["queries"], few["documents"], strict=True)]
+        scores = OnnxCrossEncoder(export).scores(pairs)
+        furthest = apart_by(theirs["pairs logits"][:, 0], scores)
+        told = f"scores, which spread {scores.std():.2f},"
+    elif kind == "multi-vector":
+        furthest, told = tokens_apart(few, export, read, theirs), "components of tokens' vectors"
+    else:
+        return 0.0
+    print(f"Optimum, {kind} {export.name}: {told} differ by {furthest:.1e} at most", flush=True)
     return furthest
 
 
+def tokens_apart(
+    texts: dict[str, list[str]], export: Path, read: dict[str, Any], theirs: Outputs
+) -> float:
+    """Largest difference of a component of the vector of a token that counts."""
+    runtime = OnnxMultiVector(export)
+    sides = {
+        "queries": (runtime.record.queries, runtime.encode_queries),
+        "documents": (runtime.record.documents, runtime.encode_documents),
+    }
+    furthest = []
+    for what, (side, encode) in sides.items():
+        kept = read[what]["attention_mask"].astype(bool)
+        kept &= ~np.isin(read[what]["input_ids"], side.dropped)
+        rows = zip(theirs[f"{what} token_embeddings"], kept, encode(texts[what]), strict=True)
+        furthest += [apart_by(vectors[mask], mine) for vectors, mask, mine in rows]
+    return max(furthest)
+
+
 def apart_by(theirs: Vectors, mine: Vectors) -> float:
-    """Largest difference; infinity where the shapes differ."""
-    return float(np.abs(theirs - mine).max()) if theirs.shape == mine.shape else float("inf")
+    """Largest difference; infinity where the shapes differ, or a value is none."""
+    if theirs.shape != mine.shape or not np.isfinite(theirs - mine).all():
+        return float("inf")
+    return float(np.abs(theirs - mine).max())
 
 
 if __name__ == "__main__":

@@ -14,37 +14,56 @@ import numpy as np
 
 DEPTH = 10
 KINDS = {
-    "embedder": ("ORTModelForFeatureExtraction", "last_hidden_state"),
-    "cross-encoder": ("ORTModelForSequenceClassification", "logits"),
+    "embedder": {"ORTModelForFeatureExtraction": "last_hidden_state"},
+    "cross-encoder": {"ORTModelForSequenceClassification": "logits"},
+    "multi-vector": {
+        "ORTModelForFeatureExtraction": "last_hidden_state",
+        "ORTModelForCustomTasks": "token_embeddings",
+    },
 }
-"""Optimum's class for each kind of export, and the output that is compared."""
+"""Optimum's classes for each kind of export, and the output that is compared of each."""
 
 
-def tokenise(folder: Path, kind: str, texts: dict[str, list[str]]) -> Any:
-    """Inputs of a graph: documents, or pairs of a query and a document, padded."""
+def tokenise(folder: Path, kind: str, texts: dict[str, list[str]]) -> dict[str, Any]:
+    """Inputs of a graph, padded, by what is read: documents, queries, or pairs of both."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     record = json.loads((folder / "ragdistill.json").read_text())
-    documents = texts["documents"][: len(texts["queries"])]
-    read = (texts["queries"], documents) if kind == "cross-encoder" else (documents,)
-    return tokenizer(
-        *read,
-        padding=True,
-        truncation=True,
-        max_length=int(record.get("max_seq_length", 512)),
-        return_tensors="np",
-    )
+    asked, told = texts["queries"], texts["documents"][: len(texts["queries"])]
+    read: dict[str, tuple[dict[str, Any], tuple[list[str], ...]]]
+    if kind == "cross-encoder":
+        read = {"pairs": (record, (asked, told))}
+    elif kind == "multi-vector":
+        read = {
+            "queries": (record["queries"], (asked,)),
+            "documents": (record["documents"], (told,)),
+        }
+    else:
+        read = {"documents": (record, (told,))}
+    return {
+        name: tokenizer(
+            [side.get("prompt", "") + text for text in first],
+            *others,
+            padding=True,
+            truncation=True,
+            max_length=side["max_seq_length"],
+            return_tensors="np",
+        )
+        for name, (side, (first, *others)) in read.items()
+    }
 
 
 def onnx(folder: Path, texts: dict[str, list[str]], kind: str, graphs: Path) -> None:
-    """Write what Optimum's own class gives."""
+    """Write what Optimum's own classes give."""
     import optimum.onnxruntime
 
-    name, output = KINDS[kind]
-    model = getattr(optimum.onnxruntime, name).from_pretrained(graphs)
-    said = model(**tokenise(graphs, kind, texts))[output]
-    np.savez(folder / f"there-{kind}.npz", output=np.asarray(said))
+    found: dict[str, Any] = {}
+    for name, output in KINDS[kind].items():
+        model = getattr(optimum.onnxruntime, name).from_pretrained(graphs)
+        for what, inputs in tokenise(graphs, kind, texts).items():
+            found[f"{what} {output}"] = np.asarray(model(**inputs)[output])
+    np.savez(folder / f"there-{kind}.npz", **found)
 
 
 def colbert(folder: Path, texts: dict[str, list[str]]) -> None:

@@ -32,9 +32,9 @@ from ragdistill.data.collection import Collection, Document, Qrels, Query
 from ragdistill.data.loading import load
 from ragdistill.data.sampling import sample
 from ragdistill.data.training_texts import sentences
+from ragdistill.first_stage import Nearest
 from ragdistill.models.resolve import resolve
 from ragdistill.training.preparing import freeze_words, without_dropout
-from ragdistill_reranker.first_stage import Nearest
 
 PIECE_WORDS = 30
 """What a piece of a passage has at least, but for the last one."""

@@ -71,7 +71,7 @@ def command_line() -> str:
                 ("0", "done; with `--gate`: go"),
                 ("1", "an unexpected failure"),
                 ("2", "bad usage or bad input: one line says what, where and how to mend it"),
-                ("3", "no-go (only with `--gate`)"),
+                ("3", "no-go (only with `--gate`); `rag watch`: roll back"),
                 ("4", "inconclusive (only with `--gate`)"),
             ],
         ),
