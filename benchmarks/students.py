@@ -25,6 +25,7 @@ STUDENTS: Mapping[str, Sequence[str]] = {
     "dims": ("--student-layers", "3", "--dims", "384,256,128,64"),
     "three layers": ("--student-layers", "3"),
     "two layers": ("--student-layers", "2"),
+    "two layers, half the neurons": ("--student-layers", "2", "--student-intermediate", "768"),
     "one layer": ("--student-layers", "1"),
     "asymmetric": ("--student-layers", "3", "--asymmetric"),
     "static": ("--student", "static"),

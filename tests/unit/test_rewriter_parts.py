@@ -1,6 +1,7 @@
 """The parts of the query rewriter, each by itself."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import bm25s
@@ -19,8 +20,11 @@ from ragdistill.export.gates import FP32, check_effect
 from ragdistill.first_stage import Words
 from ragdistill.writing import Written
 from ragdistill_query_rewriter import conversations, evaluation, prompts, settings, training
-from ragdistill_query_rewriter.objective import effect_loss, label_loss, of_words
+from ragdistill_query_rewriter.effects import Effect
+from ragdistill_query_rewriter.objective import effect_loss, label_loss, of_words, skip_loss
 from ragdistill_query_rewriter.reading import PageReader
+from ragdistill_query_rewriter.selecting import Opinion, decide
+from ragdistill_query_rewriter.settings import Settings
 from ragdistill_query_rewriter.words import pick, wanted, words
 from tiny_models import make_tokenizer
 
@@ -125,12 +129,54 @@ def test_labels_that_nobody_knows_weigh_nothing() -> None:
 
 
 def test_the_threshold_is_the_best_among_its_neighbours() -> None:
-    told = [{"good": 0.62, "bad": 0.41}]
+    told = [Opinion(0.9, {"good": 0.62, "bad": 0.41})]
     best, tried = training.choose_threshold(
-        ["q"], told, 9, lambda texts: (float("good" in texts[0]) - float("bad" in texts[0]), None)
+        ["q"],
+        told,
+        Settings(64),
+        lambda texts: (float("good" in texts[0]) - float("bad" in texts[0]), None),
     )
-    assert 0.45 <= best < 0.62
+    assert 0.45 <= best.threshold < 0.62
     assert len(tried) == len(training.THRESHOLDS)
+
+
+def test_turns_are_left_alone_where_words_do_harm() -> None:
+    lacking = np.linspace(0.01, 0.99, 60)
+    opinions = [Opinion(float(chance), {"more": 0.9}) for chance in lacking]
+    texts = [f"q{number}" for number in range(60)]
+
+    def judge(rewritten: Sequence[str]) -> tuple[float, float | None]:
+        # Those that lack nothing are the first 24; words harm them and help the others.
+        changed = np.array(["more" in text for text in rewritten])
+        return float(changed[24:].mean()), float(changed[:24].mean())
+
+    best, tried = training.choose_skip(texts, opinions, Settings(64), judge)
+    assert lacking[22] <= best.skip < lacking[28]
+    assert tried[0].threshold == 0
+    assert tried[0].harm == 1
+    assert decide("q", Opinion(best.skip, {"more": 0.9}), best) == "q"
+    assert decide("q", Opinion(1.0, {"more": 0.9}), best) == "q more"
+    # Where nothing does harm nothing is left alone that words help.
+    best, _ = training.choose_skip(texts, opinions, Settings(64), lambda t: (judge(t)[0], 0.0))
+    assert best.skip <= lacking[24]
+    best, _ = training.choose_skip(texts, opinions, Settings(64), lambda t: (0.5, None))
+    assert best.skip == 0
+
+
+def test_a_turn_is_found_well_by_its_own_words_alone() -> None:
+    def effect(base: Sequence[float]) -> Effect:
+        rows = np.array(base, dtype=np.float32)
+        return Effect(rows, np.zeros((0, len(rows)), np.float32), np.arange(len(rows)) < 1)
+
+    assert effect([2, 5, 4, 1]).found_well
+    assert not effect([2, 5, 4, 2]).found_well  # a tie is nobody's first
+    assert not effect([0, 0]).found_well  # no word of it is there
+
+
+def test_what_nobody_knows_is_not_taught_to_be_left_alone() -> None:
+    first = torch.tensor([0.0, 2.0, 5.0])
+    loss = skip_loss(first, torch.tensor([1.0, 0.0, -1.0]))
+    assert loss.tolist() == pytest.approx([np.log(2), np.log1p(np.exp(2)), 0.0])
 
 
 @pytest.mark.parametrize("train", [False, True])

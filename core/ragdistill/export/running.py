@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
-from ragdistill.batching import token_budget_batches
+from ragdistill.batching import shared_batches
 from ragdistill.errors import UserError
 
 Floats = npt.NDArray[np.float32]
@@ -64,7 +64,8 @@ class GraphRunner:
         self._session = load_session(path)
         self._inputs = {item.name for item in self._session.get_inputs()}
         self._on_cuda = "CUDAExecutionProvider" in self._session.get_providers()
-        self._pool = ThreadPoolExecutor(1 if self._on_cuda else threads or cores())
+        self._workers = 1 if self._on_cuda else threads or cores()
+        self._pool = ThreadPoolExecutor(self._workers)
 
     def run(
         self,
@@ -99,7 +100,7 @@ class GraphRunner:
             tokens = [rows[place] for place in places]
             take(places, tokens, self._run(output, tokens))
 
-        batches = token_budget_batches([len(row.ids) for row in rows.values()], budget)
+        batches = shared_batches([len(row.ids) for row in rows.values()], budget, self._workers)
         if len(batches) == 1:
             run(batches[0])  # a query: handing it to another thread would only cost time
         else:

@@ -82,6 +82,21 @@ class RewriterConfig(EndpointConfig):
         metavar="P",
         shown_default="the best for the search, on conversations that are held out",
     )
+    skip_weight: Annotated[float, Ge(0)] = option(
+        "Weight of whether a turn finds its documents by itself (BM25), where documents are judged.",
+        affects="train",
+        default=0.25,
+        metavar="WEIGHT",
+        sweep=False,
+    )
+    skip: Annotated[float, Ge(0), Le(1)] | None = option(
+        "Chance of lacking something up to which a turn is left alone; 0 leaves none alone.",
+        affects="train",
+        default=None,
+        metavar="P",
+        shown_default="the best for the search among those that make at most 2 % of the turns worse that are "
+        "found well as they are, on conversations that are held out",
+    )
     embedder: str | None = option(
         "Also search with this embedder, or with the student of its run.",
         affects="evaluate",

@@ -18,8 +18,8 @@ from ragdistill_query_rewriter.config import RewriterConfig, check_together
 from ragdistill_query_rewriter.describe import describe_data, describe_student, describe_teacher
 from ragdistill_query_rewriter.objective import Objective
 from ragdistill_query_rewriter.planning import make_plan
+from ragdistill_query_rewriter.settings import Settings
 from ragdistill_query_rewriter.setup import Setup
-from ragdistill_query_rewriter.students import Student
 from ragdistill_query_rewriter.terms import TermStudent
 from ragdistill_query_rewriter.training import Recipe
 
@@ -74,7 +74,9 @@ class TermsDistiller(Distiller[RewriterConfig]):
     def _recipe(self) -> Recipe:
         config = self.config
         return Recipe(
-            objective=Objective(labels=config.label_weight, effect=config.effect_weight),
+            objective=Objective(
+                labels=config.label_weight, effect=config.effect_weight, skip=config.skip_weight
+            ),
             epochs=config.epochs,
             lr=config.lr,
             seed=config.seed,
@@ -102,30 +104,39 @@ class TermsDistiller(Distiller[RewriterConfig]):
         apart = setup.examples(student, setup.chosen)
         checkpoints = self.folder / "checkpoints"
         found = training.fit(student, lesson, apart, self._recipe, checkpoints)
-        student.settings, tried = self._threshold(student)
+        student.settings, tried = self._settings(student)
         student.save(self.student_folder)
         return {
             "items": found.pop("items"),
             "tokens": found.pop("tokens"),
             "training": {**found, "objective": asdict(self._recipe.objective)},
-            "thresholds": tried,
+            **tried,
         }
 
-    def _threshold(self, student: TermStudent) -> tuple[Any, list[dict[str, Any]]]:
-        """The settings with the threshold that is asked for, or else the best on held-out turns."""
-        setup, told = self.setup, student.settings
-        if self.config.threshold is not None:
-            return told.with_threshold(self.config.threshold), []
+    def _settings(self, student: TermStudent) -> tuple[Settings, dict[str, Any]]:
+        """The settings with the chances that are asked for, or else the best on held-out turns; and what
+        was tried."""
+        setup, config, told = self.setup, self.config, student.settings
+        if config.threshold is not None:
+            told = told.with_threshold(config.threshold)
+        if config.skip is not None:
+            told = told.with_skip(config.skip)
+        tried: dict[str, Any] = {"thresholds": [], "skips": []}
         data = setup.collection
         judged = conversations.judgments(data, setup.chosen)
         ids = [document.id for document in data.documents]
         judge = evaluation.Judge(setup.stage, ids, setup.chosen, judged)
         if not judge.queries:
-            return told, []
-        chances = student.chances(student.read(judge.queries))
+            return told, tried
+        opinions = student.opinions(student.read(judge.queries))
         texts = [query.text for query in judge.queries]
-        best, tried = training.choose_threshold(texts, chances, told.most, judge)
-        return told.with_threshold(best), [asdict(each) for each in tried]
+        if config.threshold is None:
+            told, found = training.choose_threshold(texts, opinions, told, judge)
+            tried["thresholds"] = [asdict(each) for each in found]
+        if config.skip is None and config.skip_weight:
+            told, found = training.choose_skip(texts, opinions, told, judge)
+            tried["skips"] = [asdict(each) for each in found]
+        return told, tried
 
     def evaluate(self) -> Section:
         """What raw turns, the teacher's, the student's and humans' rewrites find, and the rewrites."""
@@ -151,7 +162,7 @@ class TermsDistiller(Distiller[RewriterConfig]):
             **self._by_embedder(texts),
         }
 
-    def _systems(self, student: Student, queries: Sequence[Query]) -> dict[str, list[str]]:
+    def _systems(self, student: TermStudent, queries: Sequence[Query]) -> dict[str, list[str]]:
         """The queries of each system. Who wrote no rewrite is taken to have left the turn alone."""
         raw = [query.text for query in queries]
         told = self.setup.rewrites(queries)
@@ -160,6 +171,9 @@ class TermsDistiller(Distiller[RewriterConfig]):
             "teacher": [new or old for new, old in zip(told, raw, strict=True)],
             "student": student.rewrite(queries),
         }
+        if student.settings.skip:
+            eager = TermStudent(student.network, student.tokenizer, student.settings.with_skip(0))
+            systems[evaluation.UNSKIPPED] = eager.rewrite(queries)
         if not self.setup.human and any(query.rewrite is not None for query in queries):
             systems["human"] = [query.rewrite or query.text for query in queries]
         return systems

@@ -16,6 +16,8 @@ from ragdistill.first_stage import NONE, Scores, Words
 from ragdistill_query_rewriter.reading import Page
 from ragdistill_query_rewriter.words import joined
 
+FOUND_WELL = 3
+"""A turn is found well as it is where a relevant document is among the first so many."""
 COMPARED = 128
 """Documents that a turn's relevant ones are compared with, at most."""
 
@@ -30,6 +32,12 @@ class Effect:
     """What each word of the conversation adds, ``[w, c]``, in the order of ``Page.words``."""
     relevant: NDArray[np.bool_]
     """``[c]``"""
+
+    @property
+    def found_well(self) -> bool:
+        """Whether a relevant document is among the first :data:`FOUND_WELL` of what the turn finds."""
+        best = self.base[self.relevant].max(initial=0)
+        return bool(best > 0 and (self.base[~self.relevant] >= best).sum() < FOUND_WELL)
 
 
 def measure(

@@ -16,10 +16,11 @@ from ragdistill.metrics.lift import lift
 from ragdistill.metrics.ranking import per_query
 from ragdistill.metrics.retrieval import DEPTH, HEADLINE, Task
 from ragdistill.metrics.trec import Rankings
+from ragdistill_query_rewriter.effects import FOUND_WELL
 
 MEASURES = ("nDCG@10", "R@10", "R@100")
-FOUND_WELL = 3
-"""A turn is found well as it is where a relevant document is among the first so many."""
+UNSKIPPED = "unskipped"
+"""The student that adds what it would to each turn."""
 Values = NDArray[np.float64]
 
 
@@ -58,13 +59,16 @@ def harm(qrels: Qrels, raw: Rankings, other: Rankings) -> dict[str, Any]:
 
 
 def quality(task: Task, systems: Mapping[str, Rankings], seed: int) -> dict[str, Any]:
-    """``quality`` of the report: each measure of raw turn, teacher, student and, where it is another,
-    human, with the share of the teacher's lift that the student has; intervals at 95 %."""
+    """``quality`` of the report: each measure of raw turn, teacher, student and, where they are others,
+    human and the student without its decision to leave turns alone, with the share of the teacher's lift
+    that the student has; intervals at 95 %."""
     rows = retrieval.quality(task.qrels, systems["teacher"], systems["student"], seed, MEASURES)
     for measure, row in rows.items():
         found = {name: values(task.qrels, each, measure) for name, each in systems.items()}
         row["raw"] = float(found["raw"].mean())
         row["lift"] = lift(found["raw"], found["teacher"], found["student"], seed)
+        if UNSKIPPED in found:
+            row[UNSKIPPED] = float(found[UNSKIPPED].mean())
         if "human" in found:
             row["human"] = float(found["human"].mean())
             row["gap"] = lift(found["raw"], found["human"], found["student"], seed)

@@ -29,7 +29,7 @@ from ragdistill.metrics.trec import Rankings
 from ragdistill.models.digest import digests
 from ragdistill_query_rewriter import evaluation
 from ragdistill_query_rewriter.rewriter import OnnxSelector
-from ragdistill_query_rewriter.selecting import Selector
+from ragdistill_query_rewriter.selecting import Opinion, Selector, decide
 from ragdistill_query_rewriter.terms import TermStudent
 
 OUTPUTS = ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
@@ -50,8 +50,8 @@ class Bench:
     student: TermStudent
 
     @cached_property
-    def _chances(self) -> list[dict[str, float]]:
-        return self.student.chances(self.student.read(self.task.queries))
+    def _opinions(self) -> list[Opinion]:
+        return self.student.opinions(self.student.read(self.task.queries))
 
     @cached_property
     def rankings(self) -> Rankings:
@@ -86,15 +86,22 @@ class Bench:
     def _measure(self, export: Path, limits: Limits) -> GateResult:
         """The gate's figures; leaves ``rankings/NAME.trec``."""
         selector = OnnxSelector(export)
-        told = selector.chances(selector.read(self.task.queries))
+        told = selector.opinions(selector.read(self.task.queries))
         apart = [
-            abs(mine[word] - its[word])
-            for mine, its in zip(self._chances, told, strict=True)
-            for word in mine
+            difference
+            for mine, its in zip(self._opinions, told, strict=True)
+            for difference in (
+                abs(mine.lacking - its.lacking),
+                *(abs(chance - its.words[word]) for word, chance in mine.words.items()),
+            )
         ]
         ids = [document.id for document in self.task.documents]
         queries = self.task.queries
-        found = evaluation.search(self.stage, ids, queries, selector.rewrite(queries))
+        settings = self.student.settings
+        rewrites = [
+            decide(query.text, each, settings) for query, each in zip(queries, told, strict=True)
+        ]
+        found = evaluation.search(self.stage, ids, queries, rewrites)
         write_rankings(self.folder, self.task, {export.name: found})
         result = check_effect(
             max(apart, default=0.0), self.rankings, found, self.task.qrels, limits

@@ -47,8 +47,8 @@ class Batches:
     def __call__(self, rows: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         """The network's inputs ``[b, l]``; ``word_of`` ``[b, l]``, which word a token begins, one more than
         there are where none; ``added`` ``[b, w]``; ``base`` ``[b, c]``, ``gains`` ``[b, w, c]`` and
-        ``relevant`` ``[b, c]``, none where nothing is known; and ``labels`` ``[b]``, of no other use than to
-        be counted: turns."""
+        ``relevant`` ``[b, c]``, none where nothing is known; ``lacking`` ``[b]``, whether the turn does not
+        find them by itself; and ``labels`` ``[b]``, of no other use than to be counted: turns."""
         chosen = [self._examples[max(0, row[COLUMN])] for row in rows]
         made: dict[str, Any] = dict(self._student.inputs([each.page for each in chosen]))
         wide = max(len(each.page.words) for each in chosen)
@@ -61,9 +61,14 @@ class Batches:
                 told = [float(word in each.added) for word in each.page.words]
                 made["added"][row, : len(told)] = torch.tensor(told)
         made |= _effects([each.effect for each in chosen], wide)
+        made["lacking"] = torch.tensor([_lacking(each.effect) for each in chosen])
         if any(row[COLUMN] != BLANK for row in rows):
             made[LABELS] = torch.ones(len(chosen), dtype=torch.long)
         return made
+
+
+def _lacking(effect: Effect | None) -> float:
+    return UNKNOWN if effect is None else float(not effect.found_well)
 
 
 def _effects(effects: Sequence[Effect | None], wide: int) -> dict[str, Tensor]:

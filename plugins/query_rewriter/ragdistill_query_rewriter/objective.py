@@ -12,7 +12,7 @@ from ragdistill_query_rewriter.terms import margins
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The two parts of the loss."""
+    """The parts of the loss."""
 
     labels: float = 1.0
     """Weight of the words that the teacher added, as binary cross-entropy."""
@@ -20,6 +20,9 @@ class Objective:
     """Weight of what the words do to the search, as the cross-entropy of the relevant documents."""
     rarity: float = 3.0
     """What an added word counts for against one that was not: there are some eight of these for each."""
+    skip: float = 0.0
+    """Weight of whether the turn finds its documents by itself, which the first token says, as binary
+    cross-entropy."""
     temperature: float = 1.0
     """BM25 scores are divided by it: a softmax over them is then sure of the first, or less so."""
 
@@ -57,6 +60,15 @@ def effect_loss(
     return torch.where(any_known, -found.where(any_known[:, None], logs).logsumexp(dim=1), 0.0)
 
 
+def skip_loss(first: Tensor, lacking: Tensor) -> Tensor:
+    """Per turn ``[b]`` the binary cross-entropy, of logits ``first`` ``[b]``; ``lacking`` is 1, 0, or below 0
+    where nobody knows."""
+    each = functional.binary_cross_entropy_with_logits(
+        first, lacking.clamp(min=0), reduction="none"
+    )
+    return each * (lacking >= 0)
+
+
 class TermLoss(nn.Module):
     """As ``ragdistill.training.language`` calls it: sums over turns."""
 
@@ -71,16 +83,20 @@ class TermLoss(nn.Module):
         base: Tensor,
         gains: Tensor,
         relevant: Tensor,
+        lacking: Tensor,
         normaliser: Tensor | float,
         labels: Tensor | None = None,
         **inputs: Tensor,
     ) -> Tensor:
         """Scalar; the rest is that of ``lesson.Batches``."""
         told = self._objective
-        said = of_words(margins(self.network(**inputs).logits).float(), word_of, added.shape[1])
+        tokens = margins(self.network(**inputs).logits).float()
+        said = of_words(tokens, word_of, added.shape[1])
         loss = told.labels * label_loss(said, added, told.rarity)
         if told.effect:
             loss = loss + told.effect * effect_loss(said, base, gains, relevant, told.temperature)
+        if told.skip:
+            loss = loss + told.skip * skip_loss(tokens[:, 0], lacking)
         if labels is None:
             loss = 0 * loss
         return loss.sum() / normaliser

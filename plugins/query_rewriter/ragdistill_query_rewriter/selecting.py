@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,16 @@ from ragdistill_query_rewriter.words import pick
 Logits = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What is thought of a turn."""
+
+    lacking: float
+    """The chance that it does not find its documents by itself."""
+    words: dict[str, float]
+    """The chance of each word of the conversation that it lacks it, by the word as it stands."""
+
+
 class Selector(ABC):
     """Picks words, wherever its network runs."""
 
@@ -23,28 +34,38 @@ class Selector(ABC):
     @abstractmethod
     def logits(self, pages: Sequence[Page]) -> list[Logits]:
         """Of each page, of each token: how much more likely it begins a word that is to be added than one
-        that is not, as a difference of logits ``[tokens]``."""
+        that is not, as a difference of logits ``[tokens]``; of the first token, which begins none, how
+        much more likely the turn lacks something than not."""
 
     def read(self, queries: Sequence[Query]) -> list[Page]:
         """The pages of turns."""
         return [self.reader.read(query.context_turns, query.text) for query in queries]
 
-    def chances(self, pages: Sequence[Page]) -> list[dict[str, float]]:
-        """Of each page the chance of each of its words, by the word as it stands."""
-        return [_chances(page, said) for page, said in zip(pages, self.logits(pages), strict=True)]
+    def opinions(self, pages: Sequence[Page]) -> list[Opinion]:
+        """What is thought of each page."""
+        return [_opinion(page, said) for page, said in zip(pages, self.logits(pages), strict=True)]
 
     def rewrite(self, queries: Sequence[Query]) -> list[str]:
         """The turns with the words that they lack."""
-        told = self.chances(self.read(queries))
-        threshold, most = self.settings.threshold, self.settings.most
+        pages = self.read(queries)
         return [
-            pick(query.text, chances, threshold, most)
-            for query, chances in zip(queries, told, strict=True)
+            decide(query.text, opinion, self.settings)
+            for query, opinion in zip(queries, self.opinions(pages), strict=True)
         ]
 
 
-def _chances(page: Page, said: Logits) -> dict[str, float]:
+def decide(query: str, opinion: Opinion, told: Settings) -> str:
+    """The turn as it is, or with the words that it lacks."""
+    if opinion.lacking <= told.skip:
+        return query
+    return pick(query, opinion.words, told.threshold, told.most)
+
+
+def _opinion(page: Page, said: Logits) -> Opinion:
     best = (float(said[places].max()) for places in page.words.values())
-    return {
-        form: 1 / (1 + float(np.exp(-value))) for form, value in zip(page.forms, best, strict=True)
-    }
+    words = {form: _chance(value) for form, value in zip(page.forms, best, strict=True)}
+    return Opinion(_chance(float(said[0])), words)
+
+
+def _chance(logit: float) -> float:
+    return 1 / (1 + float(np.exp(-logit)))

@@ -22,12 +22,18 @@ class Settings:
     """The chance above which a word is added."""
     most: int = 24
     """Words that are added, at most."""
+    skip: float = 0.0
+    """The chance that a turn lacks something, up to which it is left alone."""
     task: str = "rewrite"
     student: str = "terms"
 
     def with_threshold(self, threshold: float) -> "Settings":
         """The same with another threshold."""
         return replace(self, threshold=threshold)
+
+    def with_skip(self, skip: float) -> "Settings":
+        """The same with another chance up to which turns are left alone."""
+        return replace(self, skip=skip)
 
     def write(self, folder: Path) -> None:
         """Write them into ``folder``."""
@@ -57,6 +63,8 @@ def read(folder: Path) -> Settings:
 
 
 def _checked(settings: Settings) -> Settings:
-    if not (0 <= settings.threshold <= 1 and settings.window > 0 and settings.most >= 0):
+    chances = (settings.threshold, settings.skip)
+    known = all(0 <= chance <= 1 for chance in chances)
+    if not (known and settings.window > 0 and settings.most >= 0):
         raise ValueError("a number is out of its range")
     return settings

@@ -1,11 +1,12 @@
-"""Fitting a term selector, and choosing the chance above which it adds a word."""
+"""Fitting a term selector, and choosing the chances above which it adds a word, and changes a turn at all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import set_seed
 
 from ragdistill.training import language
@@ -13,11 +14,14 @@ from ragdistill.training.fitting import Pace
 from ragdistill.training.preparing import without_dropout
 from ragdistill_query_rewriter.lesson import Batches, Example, make_course
 from ragdistill_query_rewriter.objective import Objective, TermLoss
+from ragdistill_query_rewriter.selecting import Opinion, decide
+from ragdistill_query_rewriter.settings import Settings
 from ragdistill_query_rewriter.terms import TermStudent
-from ragdistill_query_rewriter.words import pick
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Chances that are tried."""
+HARM = 0.02
+"""Share of the turns found well as they are that may get worse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,28 +70,55 @@ class Tried:
     """Share of the turns found well as they were that get worse."""
 
 
+Judge = Callable[[Sequence[str]], tuple[float, float | None]]
+"""Of rewrites to the mean of the measure and the share of harm."""
+
+
 def choose_threshold(
-    texts: Sequence[str],
-    chances: Sequence[Mapping[str, float]],
-    most: int,
-    judge: Callable[[Sequence[str]], tuple[float, float | None]],
-) -> tuple[float, list[Tried]]:
-    """The threshold whose rewrites serve the search best, and all that were tried.
+    texts: Sequence[str], opinions: Sequence[Opinion], told: Settings, judge: Judge
+) -> tuple[Settings, list[Tried]]:
+    """The settings with the threshold whose rewrites serve the search best, and all that were tried.
 
     Neighbours are taken together, for on a few hundred turns the best by itself is the luckiest.
 
     Args:
         texts: the turns.
-        chances: of each turn its words' chances.
-        most: words that are added, at most.
-        judge: of the rewrites to the mean of the measure and the share of harm.
+        opinions: of each turn.
+        told: the other settings.
+        judge: says what rewrites are worth.
     """
-    tried = []
-    for threshold in THRESHOLDS:
-        rewritten = [
-            pick(text, told, threshold, most) for text, told in zip(texts, chances, strict=True)
-        ]
-        tried.append(Tried(threshold, *judge(rewritten)))
+    tried = _try(texts, opinions, told.with_threshold, judge)
+    best = tried[int(_smooth(tried).argmax())]
+    return told.with_threshold(best.threshold), tried
+
+
+def choose_skip(
+    texts: Sequence[str], opinions: Sequence[Opinion], told: Settings, judge: Judge
+) -> tuple[Settings, list[Tried]]:
+    """The settings with the chance up to which turns are left alone that serves the search best among
+    those that do at most :data:`HARM`, and all that were tried; where none does so little, the one that
+    does least. See :func:`choose_threshold`."""
+    without = Tried(0.0, *judge(_rewritten(texts, opinions, told.with_skip(0))))
+    tried = [without, *_try(texts, opinions, told.with_skip, judge)]
+    harms = np.array([each.harm or 0.0 for each in tried])
+    allowed = harms <= max(HARM, harms.min())
+    best = tried[int(np.where(allowed, _smooth(tried), -np.inf).argmax())]
+    return told.with_skip(best.threshold), tried
+
+
+def _try(
+    texts: Sequence[str],
+    opinions: Sequence[Opinion],
+    setting: Callable[[float], Settings],
+    judge: Judge,
+) -> list[Tried]:
+    return [Tried(each, *judge(_rewritten(texts, opinions, setting(each)))) for each in THRESHOLDS]
+
+
+def _rewritten(texts: Sequence[str], opinions: Sequence[Opinion], settings: Settings) -> list[str]:
+    return [decide(text, each, settings) for text, each in zip(texts, opinions, strict=True)]
+
+
+def _smooth(tried: Sequence[Tried]) -> NDArray[np.float64]:
     values = np.array([each.value for each in tried])
-    smooth = np.convolve(np.pad(values, 1, mode="edge"), np.ones(3) / 3, mode="valid")
-    return tried[int(smooth.argmax())].threshold, tried
+    return np.convolve(np.pad(values, 1, mode="edge"), np.ones(3) / 3, mode="valid")
