@@ -9,7 +9,6 @@ the sets in ``RAGDISTILL_TEST_DATA``.
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -19,7 +18,8 @@ from sentence_transformers.base.modules.dense import Dense
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from benchmarks.common import data_folder
-from benchmarks.quality import collections, write
+from benchmarks.quality import collections, place
+from benchmarks.students import STUDENTS, report_of
 from ragdistill.cli import main as command
 from ragdistill.models.resolve import resolve
 
@@ -30,7 +30,8 @@ def main() -> None:
     """Print what the prefixes keep with either teacher."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", nargs="*", help="names of collections; all if left out")
-    parser.add_argument("--method", default="states")
+    parser.add_argument("--method", help="another than the default")
+    parser.add_argument("--keep", type=Path, help="where runs stay, and are not run again")
     asked = parser.parse_args()
     folder = data_folder()
     if folder is None:
@@ -38,10 +39,9 @@ def main() -> None:
     for collection in collections(folder):
         if asked.data and collection.name not in asked.data:
             continue
-        with tempfile.TemporaryDirectory() as scratch:
-            write(collection, Path(scratch) / "data")
-            narrow = prefixes(scratch, "MiniLM", asked.method)
-            wide = prefixes(scratch, widened(Path(scratch) / "wide"), asked.method)
+        with place(collection, asked.keep) as folder:
+            narrow = prefixes(folder, "MiniLM", asked.method)
+            wide = prefixes(folder, widened(folder / "wide"), asked.method)
         for length in narrow:
             (ours, kept), (theirs, kept_before) = wide[length], narrow[length]
             print(
@@ -61,20 +61,25 @@ def widened(folder: Path) -> str:
         torch.nn.init.orthogonal_(dense.linear.weight, generator=draw)
         dense.linear.weight += NOISE * torch.randn(dense.linear.weight.shape, generator=draw)
     model.insert(len(model) - isinstance(model[-1], Normalize), dense)
-    model.save_pretrained(str(folder), create_model_card=False)
+    if not folder.exists():
+        model.save_pretrained(str(folder), create_model_card=False)
     return str(folder)
 
 
-def prefixes(scratch: str, teacher: str, method: str) -> dict[str, tuple[float, float]]:
+def prefixes(folder: Path, teacher: str, method: str | None) -> dict[str, tuple[float, float]]:
     """nDCG@10 of each prefix of three layers of MiniLM, and its share of the teacher's."""
-    words = ["embedder", "--teacher", teacher, "--student", "MiniLM", "--student-layers", "3"]
-    words += ["--dims", "384,256,128,64", "--method", method, "--data", f"{scratch}/data"]
-    words += ["--out", f"{scratch}/run-{Path(teacher).name}", "--store", f"{scratch}/store"]
-    words += ["--stages", "collect,train,evaluate", "--json"]
-    result = CliRunner().invoke(command, words)
-    assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)["prefixes"]
-    found = {length: row["quality"]["nDCG@10"] for length, row in rows.items()}
+    stages = ("--stages", "collect,train,evaluate")
+    chosen = ("--method", method) if method else ()
+    if teacher == "MiniLM" and not chosen:
+        report = report_of(folder, "dims", *stages)
+    else:
+        words = ["embedder", "--teacher", teacher, "--student", "MiniLM", *STUDENTS["dims"]]
+        words += [*chosen, "--data", f"{folder}/data", "--store", f"{folder}/store", "--json"]
+        words += ["--out", f"{folder}/from-{Path(teacher).name}", *stages]
+        result = CliRunner().invoke(command, words)
+        assert result.exit_code == 0, result.output
+        report = json.loads(result.stdout)
+    found = {length: row["quality"]["nDCG@10"] for length, row in report["prefixes"].items()}
     return {length: (row["student"], row["retention"]) for length, row in found.items()}
 
 

@@ -8,6 +8,8 @@ import dataclasses
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 
@@ -62,6 +64,21 @@ def measure(collection: Collection) -> float:
         flush=True,
     )
     return float(row["retention"])
+
+
+@contextmanager
+def place(collection: Collection, keep: Path | None) -> Iterator[Path]:
+    """A folder with ``collection`` in ``data``, which is ``keep``'s of that name: runs in it that were
+    finished are not run again. Where nothing is to be kept, one that goes away."""
+    if keep is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            write(collection, Path(scratch) / "data")
+            yield Path(scratch)
+        return
+    folder = keep / collection.name
+    if not (folder / "data").exists():
+        write(collection, folder / "data")
+    yield folder
 
 
 def cut(collection: Collection, count: int) -> Collection:

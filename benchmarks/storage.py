@@ -5,20 +5,16 @@ The student is three layers of MiniLM; the collections are those of ``benchmarks
 """
 
 import argparse
-import json
 import re
 import sys
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from click.testing import CliRunner
-
 from benchmarks.common import data_folder
-from benchmarks.quality import collections, write
-from ragdistill.cli import main as command
+from benchmarks.quality import collections, place
+from benchmarks.students import report_of
 from ragdistill.data.collection import Collection
 from ragdistill.metrics.retrieval import HEADLINE
 from ragdistill.report.storage import Row, plot, rows_of
@@ -35,7 +31,7 @@ def main() -> None:
     chosen = [c for c in collections(folder) if not asked.only or c.name in asked.only]
     if not chosen:
         sys.exit(f"--only: none of {', '.join(c.name for c in collections(folder))}")
-    measured = [measure(collection, asked.train_tokens) for collection in chosen]
+    measured = [measure(collection, asked.keep) for collection in chosen]
     rows = rows_of([together(entries) for entries in zip(*measured, strict=True)], HEADLINE)
     tell(rows, [collection.name for collection in chosen])
     if asked.plot:
@@ -46,21 +42,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--plot", type=Path, help="an SVG to draw the Pareto front into")
     parser.add_argument("--only", action="append", help="a collection, by name; repeatable")
-    parser.add_argument("--train-tokens", type=int, default=1_000_000)
+    parser.add_argument("--keep", type=Path, help="where runs stay, and are not run again")
     return parser.parse_args()
 
 
-def measure(collection: Collection, train_tokens: int) -> list[Entry]:
+def measure(collection: Collection, keep: Path | None) -> list[Entry]:
     """Distil three layers with prefixes; the report's entries of whatever way was measured."""
-    with tempfile.TemporaryDirectory() as scratch:
-        write(collection, Path(scratch) / collection.name)
-        words = ["embedder", "--teacher", "MiniLM", "--student-layers", "3", "--json"]
-        words += ["--dims", "384,256,128,64", "--train-tokens", str(train_tokens)]
-        words += ["--data", f"{scratch}/{collection.name}", "--out", f"{scratch}/run"]
-        words += ["--store", f"{scratch}/store", "--stages", "collect,train,evaluate"]
-        found = CliRunner().invoke(command, words)
-        assert found.exit_code == 0, found.output
-        return [entry for entry in json.loads(found.stdout)["storage"] if not entry.get("reason")]
+    with place(collection, keep) as folder:
+        report = report_of(folder, "dims", "--stages", "collect,train,evaluate")
+    return [entry for entry in report["storage"] if not entry.get("reason")]
 
 
 def together(entries: tuple[Entry, ...]) -> Entry:

@@ -151,7 +151,7 @@ def test_turns_are_left_alone_where_words_do_harm() -> None:
         return float(changed[24:].mean()), float(changed[:24].mean())
 
     best, tried = training.choose_skip(texts, opinions, Settings(64), judge)
-    assert lacking[22] <= best.skip < lacking[28]
+    assert lacking[20] <= best.skip < lacking[28]
     assert tried[0].threshold == 0
     assert tried[0].harm == 1
     assert decide("q", Opinion(best.skip, {"more": 0.9}), best) == "q"

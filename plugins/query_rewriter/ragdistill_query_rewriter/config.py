@@ -94,8 +94,8 @@ class RewriterConfig(EndpointConfig):
         affects="train",
         default=None,
         metavar="P",
-        shown_default="the best for the search among those that make at most 2 % of the turns worse that are "
-        "found well as they are, on conversations that are held out",
+        shown_default="that which makes fewest turns worse and gives up at most 2 % of what rewrites add, on "
+        "conversations that are held out",
     )
     embedder: str | None = option(
         "Also search with this embedder, or with the student of its run.",

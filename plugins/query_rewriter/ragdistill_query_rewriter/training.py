@@ -20,8 +20,8 @@ from ragdistill_query_rewriter.terms import TermStudent
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Chances that are tried."""
-HARM = 0.02
-"""Share of the turns found well as they are that may get worse."""
+GIVEN_UP = 0.02
+"""Share of what rewrites add to the measure that may be given up so that they do less harm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +95,15 @@ def choose_threshold(
 def choose_skip(
     texts: Sequence[str], opinions: Sequence[Opinion], told: Settings, judge: Judge
 ) -> tuple[Settings, list[Tried]]:
-    """The settings with the chance up to which turns are left alone that serves the search best among
-    those that do at most :data:`HARM`, and all that were tried; where none does so little, the one that
-    does least. See :func:`choose_threshold`."""
+    """The settings with the chance up to which turns are left alone that does least harm among those that
+    give up no more than :data:`GIVEN_UP` of what the best adds, and all that were tried; of those that
+    do the same the least. See :func:`choose_threshold`."""
     without = Tried(0.0, *judge(_rewritten(texts, opinions, told.with_skip(0))))
     tried = [without, *_try(texts, opinions, told.with_skip, judge)]
-    harms = np.array([each.harm or 0.0 for each in tried])
-    allowed = harms <= max(HARM, harms.min())
-    best = tried[int(np.where(allowed, _smooth(tried), -np.inf).argmax())]
+    values, harms = _smooth(tried), np.array([each.harm or 0.0 for each in tried])
+    raw, _ = judge(texts)
+    enough = values >= values.max() - GIVEN_UP * max(0.0, float(values.max()) - raw)
+    best = tried[int(np.where(enough, harms, np.inf).argmin())]
     return told.with_skip(best.threshold), tried
 
 
