@@ -255,7 +255,7 @@ def test_two_stacks_load_alone_and_nothing_is_wrong(stacks: Open, tmp_path: Path
     assert (
         seen.page.locator(".heat td:not(:empty)").count() == 16 * seen.page.locator(".heat").count()
     )
-    taken = seen.page.screenshot(full_page=True, path=tmp_path / "page.png")
+    taken = seen.page.screenshot(path=tmp_path / "page.png")
     assert taken.startswith(b"\x89PNG")
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from page_helpers import HOSTILE, Parsed, full
-from ragdistill.report import card, html, schema, view
+from ragdistill.report import card, html, plots, schema, view
 from report_helpers import bare_report, made_report, on_terminal, state
 
 
@@ -149,6 +149,14 @@ def test_every_verdict_is_said_everywhere(decision: str) -> None:
     assert f"verdict: {decision}, because of this" in on_terminal(report)
     assert decision in html.render(report).casefold()
     assert f"**{decision}**; because of this" in card.render(report)
+
+
+def test_what_keeps_nothing_is_drawn() -> None:
+    report = made_report(exports={})
+    report["quality"] = {
+        "nDCG@10": {"teacher": 0.5, "student": 0.0, "retention": 0.0, "ci95": [0.0, 0.0]}
+    }
+    assert "nDCG@10" in plots.retention(report)
 
 
 def test_what_is_unknown_is_a_dash_and_never_a_zero() -> None:

@@ -57,10 +57,10 @@ def cells(report: Mapping[str, Any]) -> str:
             fill = colour if best else "none"
             axes.plot(ms, value, color=colour, marker=marker, markersize=7, markerfacecolor=fill)
             if best or name in stacks:
-                left = name == matrix.pure(section, "teacher")
+                # Nothing is above and left of the front: there its names have room.
                 axes.annotate(
-                    name, (ms, value), xytext=(-7 if left else 7, 6), textcoords="offset points",
-                    ha="right" if left else "left", color=colour, fontsize=8, fontweight="bold",
+                    name, (ms, value), xytext=(-7 if best else 7, 6), textcoords="offset points",
+                    ha="right" if best else "left", color=colour, fontsize=8, fontweight="bold",
                 )  # fmt: skip
         _milliseconds(
             axes, [ms for ms, _, _ in known.values()], f"{key[:3]} of a request, milliseconds"
