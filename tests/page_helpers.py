@@ -1,6 +1,7 @@
 """A report with everything that a page can show, and texts that would break a careless one."""
 
 import math
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,34 @@ HOSTILE = {
     "link": "https://example.org/a?b=c&d=<e>",
 }
 """By what is nasty in it."""
+
+
+class Parsed(HTMLParser):
+    """Well-formedness, links, ids and text of a page."""
+
+    VOID = ("meta", "br", "link", "img", "input", "hr")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += " ".join(data.split()) + " "
 
 
 def full() -> dict[str, Any]:

@@ -3,46 +3,17 @@
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 
 import pytest
 
-from page_helpers import HOSTILE, full
-from ragdistill.report import card, html, schema, view
+from page_helpers import HOSTILE, Parsed, full
+from ragdistill.report import card, html, plots, schema, view
 from report_helpers import bare_report, made_report, on_terminal, state
-
-
-class _Page(HTMLParser):
-    """Well-formedness, links, ids and text of a page."""
-
-    VOID = ("meta", "br", "link", "img", "input", "hr")
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += " ".join(data.split()) + " "
 
 
 def test_page_is_whole_and_tells_the_figures() -> None:
     report, run = made_report(), state()
-    page = _Page(html.render(report, extra=schema.extra(run)))
+    page = Parsed(html.render(report, extra=schema.extra(run)))
     for told in (
         "0.4967",
         "99.1 %",
@@ -64,7 +35,7 @@ def test_page_is_whole_and_tells_the_figures() -> None:
 
 def test_page_asks_nothing_of_the_network_and_runs_its_own_script_alone() -> None:
     text = html.render(made_report(), extra=schema.extra(state()))
-    page = _Page(text)
+    page = Parsed(text)
     assert not re.findall(r"(?:https?:)?//", text)
     assert not {"link", "img", "iframe"} & {tag for tag, _ in page.tags}
     (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
@@ -98,7 +69,7 @@ def test_names_cannot_break_the_page_or_the_card() -> None:
     report["quality"][hostile] = report["quality"]["AP@100"]
     page = html.render(report)
     assert page.count("<script") == 1
-    _Page(page)
+    Parsed(page)
     text = card.render(report)
     assert "<script" not in text.split("---", 2)[2]
     assert "\n# x" not in text.split("---", 2)[2]
@@ -106,18 +77,18 @@ def test_names_cannot_break_the_page_or_the_card() -> None:
 
 def test_texts_of_the_data_cannot_break_the_page() -> None:
     page = html.render(full())
-    tags = {tag for tag, _ in _Page(page).tags}
+    tags = {tag for tag, _ in Parsed(page).tags}
     assert not {"img", "b"} & tags
     assert page.count("<script") == 1
     assert "{{ 7 * 7 }}" in page
-    told = _Page(page).text
+    told = Parsed(page).text
     for text in HOSTILE.values():
         assert " ".join(text.split()) in told
     assert "first five of 7" in told
 
 
 def test_queries_are_told_apart_on_the_page() -> None:
-    told = _Page(html.render(full())).text
+    told = Parsed(html.render(full())).text
     for said in (
         "1 to 4 words", "5 words", "like a training text", "how many", "below its teacher in 61 of 412",
         "2 of 7, those that cost most", "1.00 → 0.00", "41", ">100", "(not in the corpus)",
@@ -126,7 +97,7 @@ def test_queries_are_told_apart_on_the_page() -> None:
     report = full()
     report["worst"]["queries"] = []
     report["quality_by"] |= {"length": None, "near_duplicate": None, "asks": None}
-    page = _Page(html.render(report))
+    page = Parsed(html.render(report))
     assert "details" not in {tag for tag, _ in page.tags}
     assert "groups" not in {attrs.get("id") for _, attrs in page.tags}
 
@@ -139,7 +110,7 @@ def test_what_writes_is_told_in_tokens() -> None:
         speed |= {"unit": "tokens", "first_token": wait, "token": wait, "memory": memory}
         speed |= {"prompt_tokens": 310.0, "new_tokens": 64.0}
     schema.validate(report)
-    page = _Page(html.render(report)).text
+    page = Parsed(html.render(report)).text
     for said in (
         "Tokens a second",
         "as many tokens a second",
@@ -151,11 +122,11 @@ def test_what_writes_is_told_in_tokens() -> None:
     assert "exts a second" not in page + card.render(report)
     assert "tokens/s" in on_terminal(report)
     report["speed"]["teacher"] = {"unit": "tokens"}
-    _Page(html.render(report))
+    Parsed(html.render(report))
 
 
 def test_calibration_is_told_before_and_after() -> None:
-    page = _Page(html.render(full())).text
+    page = Parsed(html.render(full())).text
     for entry in full()["calibration"].values():
         assert view.percent(entry["equal_width"]["ece"], 2) in page
     assert "before" in page
@@ -180,9 +151,17 @@ def test_every_verdict_is_said_everywhere(decision: str) -> None:
     assert f"**{decision}**; because of this" in card.render(report)
 
 
+def test_what_keeps_nothing_is_drawn() -> None:
+    report = made_report(exports={})
+    report["quality"] = {
+        "nDCG@10": {"teacher": 0.5, "student": 0.0, "retention": 0.0, "ci95": [0.0, 0.0]}
+    }
+    assert "nDCG@10" in plots.retention(report)
+
+
 def test_what_is_unknown_is_a_dash_and_never_a_zero() -> None:
     report = bare_report()
-    page = _Page(html.render(report))
+    page = Parsed(html.render(report))
     assert "not yet measured" in page.text
     assert view.UNKNOWN in page.text
     text = on_terminal(report)
@@ -194,7 +173,7 @@ def test_what_is_unknown_is_a_dash_and_never_a_zero() -> None:
 @pytest.mark.parametrize("section", ["quality", "exports", "speed", "stages"])
 def test_any_section_may_be_missing(section: str) -> None:
     report = made_report(**{section: {}})
-    _Page(html.render(report))
+    Parsed(html.render(report))
     on_terminal(report)
     card.render(report)
 
@@ -206,7 +185,7 @@ def test_any_figure_may_be_unknown() -> None:
     report["exports"]["onnx"] = {"passed": None}
     report["stages"]["train"] = dict.fromkeys(report["stages"]["train"])
     report["data"]["near_duplicates"] = None
-    _Page(html.render(report))
+    Parsed(html.render(report))
     assert f"nDCG@10        {view.UNKNOWN}" in on_terminal(report)
     card.render(report)
 

@@ -49,7 +49,7 @@ def html(run: Path, out: Path | None) -> None:
 
     target = out or run / "report.html"
     found = schema.read(run)
-    page = render(found, extra=schema.extra(read_manifest(run)))
+    page = render(found, extra=schema.extra(read_manifest(run)), folder=run)
     with writing(target):
         write_text(target, page)
     click.echo(target)

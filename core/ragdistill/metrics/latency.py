@@ -137,10 +137,10 @@ def _summary(
     seconds: Sequence[float], rates: Sequence[float], calls: int, texts: int, batch: int
 ) -> Speed:
     p50, p95, p99 = (float(value) for value in np.percentile(seconds, (50, 95, 99)) * 1000)
-    return Speed(p50, p95, p99, float(np.median(rates)), calls, texts, batch, _thinned(seconds))
+    return Speed(p50, p95, p99, float(np.median(rates)), calls, texts, batch, thinned(seconds))
 
 
-def _thinned(seconds: Sequence[float]) -> tuple[float, ...]:
+def thinned(seconds: Sequence[float]) -> tuple[float, ...]:
     """Milliseconds, rising: the middle one of each of ``_KEPT`` equal parts."""
     count = min(_KEPT, len(seconds))
     shares = (np.arange(count) + 0.5) / count
@@ -201,5 +201,5 @@ def _request_summary(seconds: Sequence[float], items: int) -> dict[str, Any]:
         "requests": True,
         "texts": items,
         "batch": items,
-        "latencies_ms": list(_thinned(seconds)),
+        "latencies_ms": list(thinned(seconds)),
     }

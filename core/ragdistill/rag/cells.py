@@ -176,6 +176,11 @@ def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def rows(path: Path) -> list[dict[str, Any]]:
+    """What :func:`write_lines` left in ``path``."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 def read(folder: Path) -> dict[str, dict[str, Values]]:
     """Every measure of every cell, as :func:`write` left them in a run's folder: cell to measure to values
     ``[q]``, aligned by query.
@@ -185,14 +190,23 @@ def read(folder: Path) -> dict[str, dict[str, Values]]:
     """
     found = {}
     for path in sorted((folder / FOLDER).glob("*.jsonl")):
-        lines = path.read_text(encoding="utf-8").split("\n")
-        rows = [json.loads(line)["measures"] for line in lines if line]
+        measured = [row["measures"] for row in rows(path)]
         found[path.stem] = {
-            measure: np.array([row[measure] for row in rows], dtype=np.float64)
-            for measure in rows[0]
+            measure: np.array([row[measure] for row in measured], dtype=np.float64)
+            for measure in measured[0]
         }
     if not found:
         raise UserError(
             "holds no cells", where=folder, mend="name a folder that ragdistill rag compare wrote"
         )
     return found
+
+
+def seconds(folder: Path, cell: str) -> dict[str, list[float]]:
+    """What each part took of each query that none failed on, and ``total``, as :func:`write` left it."""
+    taken = [row["seconds"] for row in rows(folder / FOLDER / f"{cell}.jsonl") if not row["error"]]
+    parts = [role for role in ROLES if any(role in each for each in taken)]
+    told: dict[str, list[float]] = {
+        role: [each[role] for each in taken if role in each] for role in parts
+    }
+    return told | {"total": [sum(each.values()) for each in taken]}

@@ -10,11 +10,11 @@ import numpy as np
 
 from ragdistill.data.loading import load
 from ragdistill.errors import UserError
-from ragdistill.files import sha256_json, write_json, writing
+from ragdistill.files import sha256_json, write_json, write_text, writing
 from ragdistill.metrics.bootstrap import compare as compared
 from ragdistill.metrics.latency import percentiles
 from ragdistill.metrics.retrieval import Task, make_task
-from ragdistill.rag import cells, drilldown, judging
+from ragdistill.rag import cells, drilldown, explorer, judging
 from ragdistill.rag.cache import Cache
 from ragdistill.rag.cells import ERROR, MS, Cell
 from ragdistill.rag.criteria import Criteria
@@ -46,8 +46,8 @@ class Comparison:
 
 
 def compare(asked: Comparison) -> dict[str, Any]:
-    """Run every mix, leave ``cells/``, ``rankings/``, ``answers/``, ``faults.jsonl``, ``run.json`` and
-    ``report.json`` in ``asked.out``, and return the report.
+    """Run every mix, leave ``cells/``, ``rankings/``, ``answers/``, ``faults.jsonl``, ``explorer.jsonl``,
+    ``run.json``, ``report.json`` and ``report.html`` in ``asked.out``, and return the report.
 
     What parts said is kept by content: the same command goes on where it was cut off, and another one
     with the same ``out`` asks for what is new to it.
@@ -67,6 +67,7 @@ def compare(asked: Comparison) -> dict[str, Any]:
         mixes = matrix.mixes(asked.swaps)
         results = matrix.run(task.queries, mixes)
         report = _finished(asked, matrix, task, results)
+        _write_page(asked.out, report, manifest)
         done = {"state": "done", "seconds": time.perf_counter() - started}
         write_json(asked.out / "run.json", manifest | {"stages": {"compare": done}})
     return report
@@ -79,11 +80,21 @@ def _finished(asked: Comparison, matrix: Matrix, task: Task, results: Results) -
     cells.write(asked.out, task, results, found)
     lost = drilldown.lost(results, found, cells.headline(found), task.qrels)
     cells.write_lines(asked.out / FAULTS, lost["queries"])
+    shown = explorer.rows(results, found, lost["measure"], task.qrels, matrix.corpus.by_id)
+    cells.write_lines(asked.out / explorer.FILE, shown)
     report = _report(asked, matrix, task, results, found)
     report["rag"]["faults"] = {**lost, "queries": lost["queries"][: drilldown.TOLD]}
     schema.validate(report)
     write_json(asked.out / "report.json", report)
     return report
+
+
+def _write_page(folder: Path, report: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Write report.html of a comparison, from its report.json, run.json and the files beside them."""
+    from ragdistill.report import html
+
+    page = html.render(report, extra=schema.extra(state), folder=folder)
+    write_text(folder / "report.html", page)
 
 
 def _refuse_strangers(folder: Path) -> None:

@@ -22,7 +22,8 @@ from ragdistill.rag.pipeline import Seen
 from ragdistill.rag.serving import Role
 
 TOGETHER = "together"
-_LEAST = 1e-9
+LEAST = 1e-9
+"""What is closer than this is the same."""
 TOLD = 50
 """Lost queries that the report itself tells of; ``faults.jsonl`` has all."""
 _LENGTH, _TOP = 400, 5
@@ -37,13 +38,13 @@ def lost(results: Results, found: Mapping[str, Cell], measure: str, qrels: Qrels
         values[name(results.pure("student"))],
     )
     gap = np.nan_to_num(teacher - student)
-    order = [int(place) for place in np.argsort(-gap, kind="stable") if gap[place] > _LEAST]
-    rows = [_row(results, values, qrels, place) for place in order]
-    counted = Counter(row["fault"] for row in rows)
+    order = [int(place) for place in np.argsort(-gap, kind="stable") if gap[place] > LEAST]
+    rows = [row(results, values, qrels, place) for place in order]
+    counted = Counter(each["fault"] for each in rows)
     by_part = {
         part: {
             "queries": counted[part],
-            "lost": float(sum(row["lost"].get(part, 0.0) for row in rows)),
+            "lost": float(sum(each["lost"].get(part, 0.0) for each in rows)),
         }
         for part in (*results.swapped, TOGETHER)
         if part != TOGETHER or counted[part]
@@ -51,7 +52,7 @@ def lost(results: Results, found: Mapping[str, Cell], measure: str, qrels: Qrels
     return {
         "measure": measure,
         "worse": len(rows),
-        "better": int((gap < -_LEAST).sum()),
+        "better": int((gap < -LEAST).sum()),
         "parts": by_part,
         "queries": rows,
     }
@@ -69,18 +70,17 @@ def fault(values: Mapping[str, float], swapped: Sequence[Role]) -> tuple[str, di
         steps = [values[cell] for cell in chain]
         gaps = [before - after for before, after in pairwise(steps)]
         # The last step at which it was not lost, if only by what a later part made good.
-        kept = max(place for place, value in enumerate(steps) if value >= steps[0] - _LEAST)
+        kept = max(place for place, value in enumerate(steps) if value >= steps[0] - LEAST)
         return swapped[min(kept, len(swapped) - 1)], dict(zip(swapped, gaps, strict=True))
     singles = [name(alone(len(swapped), place)) for place in range(len(swapped))]
     whole = values["T" * len(swapped)]
     gaps = [whole - values[cell] for cell in singles]
-    first = next((role for role, gap in zip(swapped, gaps, strict=True) if gap > _LEAST), TOGETHER)
+    first = next((role for role, gap in zip(swapped, gaps, strict=True) if gap > LEAST), TOGETHER)
     return first, dict(zip(swapped, gaps, strict=True))
 
 
-def _row(
-    results: Results, values: Mapping[str, Values], qrels: Qrels, place: int
-) -> dict[str, Any]:
+def row(results: Results, values: Mapping[str, Values], qrels: Qrels, place: int) -> dict[str, Any]:
+    """What is told of the query at ``place``; ``values``: of the measure, by cell."""
     of_query = {cell: float(each[place]) for cell, each in values.items()}
     part, lost_at = fault(of_query, results.swapped)
     teacher, student = (results.seen[results.pure(side)][place] for side in ("teacher", "student"))

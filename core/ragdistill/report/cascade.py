@@ -9,7 +9,8 @@ from rich.table import Table
 from ragdistill.report import view
 from ragdistill.report.tables import put, table
 
-_MEASURES = ("F1", "EM", "groundedness", "nDCG@10", "retrieval nDCG@10", "overlap@10")
+MEASURES = ("F1", "EM", "groundedness", "nDCG@10", "retrieval nDCG@10", "overlap@10")
+"""What a summary tells of a cell, where it is measured."""
 _TOLD = 5
 
 
@@ -35,7 +36,7 @@ def render(section: Mapping[str, Any], console: Console) -> None:
 def _cells(section: Mapping[str, Any]) -> Table:
     """A cell a line: who plays each part, what it reaches, how long it takes."""
     cells, swapped = section["cells"], section["swapped"]
-    measures = [key for key in _MEASURES if any(key in cell["quality"] for cell in cells.values())]
+    measures = [key for key in MEASURES if any(key in cell["quality"] for cell in cells.values())]
     made = table("cell", *swapped, *measures, "p50 ms", "p95 ms", "errors")
     for name, cell in cells.items():
         total = cell["latency"].get("total", {})

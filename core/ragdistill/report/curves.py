@@ -135,8 +135,8 @@ def _loss_axis(axes: Axes, values: Sequence[float]) -> None:
     logarithmic(axes.yaxis, "loss", low=low, high=high)
 
 
-def latency(report: Mapping[str, Any]) -> str:
-    """Share of single texts done within so many milliseconds, for each system (the empirical
+def latency(report: Mapping[str, Any], of: str = "single texts") -> str:
+    """Share of single texts (or what ``of`` says) done within so many milliseconds, for each system (the empirical
     distribution function); empty where no latencies were kept."""
     found = {s.key: s.speed.get("latencies_ms") or () for s in view.systems(report)}
     spread = {key: taken for key, each in found.items() if (taken := [ms for ms in each if ms > 0])}
@@ -153,4 +153,4 @@ def latency(report: Mapping[str, Any]) -> str:
         axes.yaxis.set_major_locator(FixedLocator((0, 0.5, 0.95)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         axes.grid()
-        return svg(axes, "Share of single texts done within so many milliseconds, by system")
+        return svg(axes, f"Share of {of} done within so many milliseconds, by system")

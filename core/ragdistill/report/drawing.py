@@ -37,7 +37,6 @@ WIDTH = 4.7  # inches; about what half a desktop page and a whole phone have
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "ragdistill",
     "font.size": 9,
     "axes.edgecolor": _LINE,
     "axes.labelcolor": _MUTED,
@@ -98,7 +97,9 @@ def svg(axes: Axes, label: str) -> str:
     stream = io.StringIO()
     empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # The axes are a whole figure's, never those of a part of one.
-    cast(Figure, axes.figure).savefig(stream, format="svg", metadata=empty, transparent=True)
+    # Ids are hashes of what they name: with the label in them two plots of a page share none.
+    with mpl.rc_context({"svg.hashsalt": label}):
+        cast(Figure, axes.figure).savefig(stream, format="svg", metadata=empty, transparent=True)
     text = stream.getvalue()
     head = rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">'
     text = re.sub(r'^.*?<svg [^>]*viewBox="([^"]*)"[^>]*>', head, text, count=1, flags=re.DOTALL)

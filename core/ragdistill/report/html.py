@@ -5,12 +5,15 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ragdistill.report import calibration, curves, frontier, lift, plots, storage, view
+
+_SCRIPTS = ("page.js", "explorer.js")
 
 
 @cache
@@ -28,8 +31,9 @@ def _templates() -> Environment:
 
 @cache
 def _script() -> Markup:
-    """The page's one script; lines end as a browser reads them, whatever the file has."""
-    return Markup((files("ragdistill.report") / "templates/page.js").read_text(encoding="utf-8"))
+    """The page's one script; lines end as a browser reads them, whatever the files have."""
+    folder = files("ragdistill.report") / "templates"
+    return Markup("".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS))
 
 
 def _source(script: str) -> str:
@@ -38,14 +42,27 @@ def _source(script: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None) -> str:
+def render(
+    report: Mapping[str, Any],
+    *,
+    extra: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+) -> str:
     """The page of ``report``; every text in it is escaped.
 
     Args:
         report: report.json.
         extra: ``schema.extra`` of run.json: the recipe and the versions; None leaves them out.
+        folder: the run's, for what the page of two stacks shows of single queries.
     """
-    page = _templates().get_template("page.html.j2")
+    template = "page.html.j2"
+    if report.get("rag"):
+        from ragdistill.report.stacks import page as stacks
+
+        template, own = stacks.TEMPLATE, stacks.told(report, extra or {}, folder)
+    else:
+        own = _of_a_component(report)
+    page = _templates().get_template(template)
     return page.render(
         report=report,
         extra=extra or {},
@@ -55,16 +72,22 @@ def render(report: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None)
         warnings=view.warnings(report),
         lift=lift.told(report),
         looks=plots.looks(report),
-        # Our own SVG; the names in it were escaped when it was written.
-        retention_plot=Markup(plots.retention(report)),
-        sweep_plot=Markup(curves.trials(report)),
-        speed_plot=Markup(plots.quality_and_speed(report)),
-        dimension_plot=Markup(curves.by_dimension(report)),
-        latency_plot=Markup(curves.latency(report)),
-        learning_plot=Markup(curves.learning(report)),
         script=_script(),
         script_source=Markup(_source(_script())),
-        storage=storage.stored(report),
-        calibration=calibration.calibrated(report),
-        frontier=frontier.compared(report),
+        **own,
     )
+
+
+def _of_a_component(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        # Our own SVG; the names in it were escaped when it was written.
+        "retention_plot": Markup(plots.retention(report)),
+        "sweep_plot": Markup(curves.trials(report)),
+        "speed_plot": Markup(plots.quality_and_speed(report)),
+        "dimension_plot": Markup(curves.by_dimension(report)),
+        "latency_plot": Markup(curves.latency(report)),
+        "learning_plot": Markup(curves.learning(report)),
+        "storage": storage.stored(report),
+        "calibration": calibration.calibrated(report),
+        "frontier": frontier.compared(report),
+    }

@@ -14,8 +14,12 @@ from ragdistill.report.drawing import GATE, TEACHER, WIDTH, canvas, logarithmic,
 def retention(report: Mapping[str, Any]) -> str:
     """Share of the teacher's quality with its 95 % interval, by measure, for student and exports;
     empty where nothing was measured."""
-    rows = [s for s in view.systems(report) if any(_kept(s, m) for m in report["quality"])]
-    measures = [m for m in report["quality"] if any(_kept(s, m) for s in rows)]
+    measured = {
+        s.key: [m for m in report["quality"] if _kept(s, m) is not None]
+        for s in view.systems(report)
+    }
+    rows = [s for s in view.systems(report) if measured[s.key]]
+    measures = [m for m in report["quality"] if any(m in measured[s.key] for s in rows)]
     if not measures:
         return ""
     shown = {m: [i for i, s in enumerate(rows) if _kept(s, m) is not None] for m in measures}

@@ -94,6 +94,6 @@ def compare(
         click.echo(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         terminal.render(report, Console())
-        click.echo(f"report: {folder / 'report.json'}")
+        click.echo(f"report: {folder / 'report.html'}")
     held = criteria is not None or bool(criterion)
     click.get_current_context().exit(exit_status(report, 1.0 if held else None))
