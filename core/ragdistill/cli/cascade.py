@@ -5,7 +5,9 @@ Each part is an ordinary run below one folder, so it resumes as every run does, 
 """
 
 import dataclasses
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ class Cascade:
             UserError: whatever the stack or what is said of its students is refused for.
         """
         self.asked, self.out = asked, asked.out
+        self._for_now: Path | None = None
         stack = read(asked.stack)
         self.stack = (
             stack if asked.device is None else dataclasses.replace(stack, device=asked.device)
@@ -109,8 +112,9 @@ class Cascade:
     @property
     def data(self) -> str:
         """What all parts learn from and are measured on: as it was given, or as it was divided."""
-        there = self.divides and self._divided.is_dir()
-        return str(self._divided) if there else self.asked.data
+        if not self.divides:
+            return self.asked.data
+        return str(self._divided if self._for_now is None else self._for_now)
 
     @property
     def _contexts(self) -> Path:
@@ -171,16 +175,26 @@ class Cascade:
         """Every run as it can be told before the parts before it are there."""
         return {role: self.base(role, planned=True) for role in self.roles}
 
-    def divide(self, *, dry: bool = False) -> None:
+    def divide(self) -> None:
         """Set questions apart that nobody learns from, once for all parts.
 
         Raises:
-            UserError: there are too few; seen when ``dry``, too.
+            UserError: there are too few.
         """
         if self.divides and not self._divided.is_dir():
-            made = divided(self.collection, self.asked.seed)
-            if not dry:
-                beir.write(self._divided, made)
+            beir.write(self._divided, divided(self.collection, self.asked.seed))
+
+    @contextmanager
+    def divided_for_now(self) -> Iterator[None]:
+        """The same for as long as this lasts, and outside of the folder: for what only looks."""
+        if not self.divides or self._divided.is_dir():
+            yield
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            self._for_now = Path(scratch) / self._divided.name
+            beir.write(self._for_now, divided(self.collection, self.asked.seed))
+            yield
+        self._for_now = None
 
     def retrieve(self) -> None:
         """Have the students so far find contexts for what the generator learns from and is measured on."""

@@ -69,11 +69,13 @@ def planned(asked: Asked) -> Plan:
     them."""
     cascade = Cascade(asked)
     plans: dict[Role, Plan] = {}
-    for role, base in cascade.bases().items():
-        with told_of(role):
-            plans[role] = _DONE if cascade.finished(role) else base.distiller().plan()
+    with cascade.divided_for_now():
+        for role, base in cascade.bases().items():
+            with told_of(role):
+                plans[role] = _DONE if cascade.finished(role) else base.distiller().plan()
+            gc.collect()
     steps = [step for role, plan in plans.items() for step in _steps(cascade, role, plan)]
-    if cascade.divides and cascade.data == asked.data:
+    if cascade.divides:
         steps.insert(
             0, "divide the judged queries in three, by document and conversation (80/10/10 %)"
         )
@@ -112,13 +114,13 @@ def _sum(values: Sequence[Any]) -> Any:
 
 def _refuse_early(cascade: Cascade) -> None:
     """Refuse at once what a later part would refuse hours from now, as far as that can be seen."""
-    cascade.divide(dry=True)
     waiting = [role for role in cascade.roles if not cascade.finished(role)]
-    for role, base in cascade.bases().items():
-        if role in waiting[1:]:
-            with told_of(role):
-                base.distiller().inputs()
-            gc.collect()
+    with cascade.divided_for_now():
+        for role, base in cascade.bases().items():
+            if role in waiting[1:]:
+                with told_of(role):
+                    base.distiller().inputs()
+                gc.collect()
 
 
 def _manifest(cascade: Cascade) -> dict[str, Any]:
