@@ -55,7 +55,7 @@ class Mine(Distiller[MineConfig]):
         steps = (f"ask {self.config.teacher}", f"build on {self.config.upon}")
         return Plan(steps=steps, items=2, tokens=10, store_bytes=100, seconds=60.0, usd=usd)
 
-    def _work(self, stage: Stage) -> Section:
+    def _work(self, stage: Stage) -> dict[str, Any]:
         call = f"{self.folder.name} {stage}"
         self.calls.append(call)
         if call in self.trouble:

@@ -53,14 +53,15 @@ def run(asked: Asked) -> tuple[dict[Role, dict[str, Any]], dict[str, Any]]:
 
 def _distilled(cascade: Cascade, role: Role) -> dict[str, Any]:
     """One part, to its report."""
-    begun = cascade.finished(role) and cascade.found()
-    if role == "generator" and not begun and not cascade.asked.independent:
+    new = not cascade.finished(role)
+    if role == "generator" and (new or not cascade.found()) and not cascade.asked.independent:
         cascade.retrieve()
     base = cascade.base(role)
     with told_of(role), advanced(base, STAGES) as (run, distiller):
         report = write_report(run, distiller.judge())
     del run, distiller
-    gc.collect()  # the models of one part make room for those of the next
+    if new:
+        gc.collect()  # the models of one part make room for those of the next
     return report
 
 
@@ -73,7 +74,6 @@ def planned(asked: Asked) -> Plan:
         for role, base in cascade.bases().items():
             with told_of(role):
                 plans[role] = _DONE if cascade.finished(role) else base.distiller().plan()
-            gc.collect()
     steps = [step for role, plan in plans.items() for step in _steps(cascade, role, plan)]
     if cascade.divides:
         steps.insert(
@@ -113,14 +113,12 @@ def _sum(values: Sequence[Any]) -> Any:
 
 
 def _refuse_early(cascade: Cascade) -> None:
-    """Refuse at once what a later part would refuse hours from now, as far as that can be seen."""
-    waiting = [role for role in cascade.roles if not cascade.finished(role)]
+    """Refuse at once what a part would refuse when its turn comes, as far as that can be seen."""
     with cascade.divided_for_now():
         for role, base in cascade.bases().items():
-            if role in waiting[1:]:
+            if not cascade.finished(role):
                 with told_of(role):
                     base.distiller().inputs()
-                gc.collect()
 
 
 def _manifest(cascade: Cascade) -> dict[str, Any]:

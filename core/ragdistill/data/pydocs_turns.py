@@ -2,7 +2,7 @@
 
 Nobody held these conversations: they are made of the documentation by rule. Each asks first what a class or
 module is (``What is queue.Queue?``), has its summary said, and then goes on with the summary of one of its
-members (a known item of ``pydocs``), which names neither. So the member can hardly be told from others like it
+members (a known item of ``pydocs``), which does not name it. So the member can hardly be told from others like it
 without what was said before.
 
 Splits:
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ragdistill.data.sampling import rank, sample
 
 if TYPE_CHECKING:
-    from ragdistill.data.collection import Collection, Document, Query
+    from ragdistill.data.collection import Collection, Document, Qrels, Query
 
 DOCUMENTS = 2000
 TRAIN_TURNS, TEST_TURNS = 240, 150
@@ -41,7 +41,7 @@ def load() -> "Collection":
     asked = [query for query in whole.queries if not query.id.startswith(_KNOWN)]
     train, test = _turns(documents, whole.queries)
     judged = {query.id: whole.qrels["questions"][query.id] for query in asked}
-    qrels = {
+    qrels: dict[str, Qrels] = {
         "train": {query.id: {_member(query): 1} for query in train},
         "test": {query.id: {_member(query): 1} for query in test} | judged,
     }
@@ -70,8 +70,9 @@ def _turns(
 
     known = {_member(query): query.text for query in queries if query.id.startswith(_KNOWN)}
     members: defaultdict[str, list[str]] = defaultdict(list)
-    for name in known:
-        if (parent := name.rpartition(".")[0]) in documents:
+    for name, text in known.items():
+        parent = name.rpartition(".")[0]
+        if parent in documents and parent not in text:
             members[parent].append(name)
     parts: tuple[list[Query], list[Query]] = ([], [])
     for parent, names in members.items():
