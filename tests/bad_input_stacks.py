@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from bad_input_scenes import Scene, Set, as_is, both, written
+from bad_input_scenes import Scene, Set, as_is, both, several, written
 from bad_input_table import case
 from ragdistill.models.digest import digests
 
@@ -157,6 +157,8 @@ STACKS = [
     case("all-data", written("t.yaml", GOOD), ALL.replace("--data data", "--data nowhere"), "nowhere"),
     case("all-prompts", written("t.yaml", "embedder: {model: teacher, query_prompt: 'ask: '}"), ALL,
          "embedder: query_prompt is the stack's own", "--keep embedder"),
+    case("all-torchrun", both(written("t.yaml", GOOD), several()), ALL,
+         "distill-all: runs in one process", "without torchrun"),
     case("all-words", written("t.yaml", "bm25: true"), ALL, "leaves no part to distil"),
     case("all-answers", both(a_writer, written("t.yaml", GOOD + "generator: {model: writer, contexts: 1}")), ALL,
          "cannot be split 80/10/10", "bring more queries"),

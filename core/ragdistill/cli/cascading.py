@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ragdistill import processes
 from ragdistill.cli.cascade import COMPARED, Asked, Cascade
 from ragdistill.cli.running import stage_lines
 from ragdistill.cli.runs import advanced, write_report
@@ -32,6 +33,12 @@ def run(asked: Asked) -> tuple[dict[Role, dict[str, Any]], dict[str, Any]]:
         UserError: whatever a part, its data or the comparison is refused for; what can be refused at once
             leaves nothing behind.
     """
+    if processes.launched() > 1:
+        raise UserError(
+            "runs in one process",
+            where=NAME,
+            mend="start it without torchrun; a part's own command, as its config.yaml has it, takes several",
+        )
     refuse_strangers(asked.out, NAME)
     cascade = Cascade(asked)
     manifest = _manifest(cascade)
