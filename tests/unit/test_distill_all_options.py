@@ -12,7 +12,12 @@ from ragdistill.rag.serving import Role
 from ragdistill.rag.stack import read
 
 RUN = Path("all/embedder")
-TEACHERS = {"embedder": "MiniLM", "reranker": "big", "rewriter": "chatty", "generator": "wordy"}
+TEACHERS: dict[Role, str] = {
+    "embedder": "MiniLM",
+    "reranker": "big",
+    "rewriter": "chatty",
+    "generator": "wordy",
+}
 PARTS: dict[str, Any] = {
     "rewriter": {"model": "chatty", "rewrite_tokens": 9, "precision": None},
     "embedder": {"model": "MiniLM", "index": "hnsw", "k": 30},
