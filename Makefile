@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CACHE := $(CURDIR)/.cache
 
-.PHONY: demo test unit lint bench integrations interop lists docs wheel clean
+.PHONY: demo demo-cascade test unit lint bench integrations interop lists docs wheel clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 # A real embedder on real text: what is kept, and how much faster it is.
 demo: $(INSTALLED)
 	RAGDISTILL_HOME=$(CACHE) $(BIN)/ragdistill embedder --config examples/demo.yaml --out runs/demo
+
+# A whole stack: rewriter, embedder, reranker and generator, each distilled on what the students before it
+# find, and then every mix of teachers and students. Done in a minute when it is there already.
+demo-cascade: $(INSTALLED)
+	RAGDISTILL_HOME=$(CACHE) $(BIN)/ragdistill distill-all examples/cascade/teacher.yaml \
+	  --students examples/cascade/students.yaml --data pydocs-turns --eval-queries 20 --out runs/demo-cascade
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

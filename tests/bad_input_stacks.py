@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from bad_input_scenes import Scene, Set, as_is, both, written
+from bad_input_scenes import Scene, Set, as_is, both, several, written
 from bad_input_table import case
 from ragdistill.models.digest import digests
 
@@ -59,6 +59,7 @@ def a_writer(scene: Scene) -> None:
 INDEXED = "embedder: {model: teacher, index: index, k: 5}\n"
 WRITING = GOOD + "generator: {{model: writer, {}}}\n"
 
+ALL = "distill-all t.yaml --data data --out run"
 BELOW = ("run/",)
 """Where a comparison that had begun leaves what parts said: the same command asks for the rest."""
 
@@ -136,6 +137,31 @@ STACKS = [
     case("stack-out-run", both(stacks(CUT), a_run("embedder")), RUN.replace("--out run", "--out made"),
          "made: holds a run of component 'embedder'", "choose another --out"),
     case("stack-swaps", stacks(CUT), f"{RUN} --swaps some", "--swaps", "'one-at-a-time'"),
+    case("all-missing", as_is, ALL, "t.yaml: cannot be read", "a YAML file of parts"),
+    case("all-model", written("t.yaml", "embedder: ./nowhere"), ALL, "t.yaml: embedder: no such model folder"),
+    case("all-out", as_is, "distill-all t.yaml --data data", "distill-all: Missing option '--out'"),
+    case("all-strangers", both(written("t.yaml", GOOD), written("run/thesis.txt", "mine")), ALL,
+         "run: is not empty", "thesis.txt"),
+    case("all-out-run", both(written("t.yaml", GOOD), a_run("embedder")), ALL.replace("--out run", "--out made"),
+         "made: holds a run of component 'embedder'"),
+    case("all-students", written("t.yaml", GOOD), f"{ALL} --students s.yaml", "s.yaml: cannot be read"),
+    case("all-students-part", both(written("t.yaml", GOOD), written("s.yaml", "reranker: {seed: 1}")),
+         f"{ALL} --students s.yaml", "there is no reranker in t.yaml", "it has embedder"),
+    case("all-students-list", both(written("t.yaml", GOOD), written("s.yaml", "embedder: 3")),
+         f"{ALL} --students s.yaml", "s.yaml: embedder: holds no mapping of options"),
+    case("all-option", written("t.yaml", GOOD), f"{ALL} --set embedder.layers=3",
+         "embedder: --set: unknown option 'layers'"),
+    case("all-value", written("t.yaml", GOOD), f"{ALL} --set embedder.lr=fast", "embedder: --lr: 'fast' is not usable"),
+    case("all-layers", written("t.yaml", GOOD), f"{ALL} --set embedder.student_layers=9",
+         "embedder: --student-layers: cannot keep 9 layers"),
+    case("all-data", written("t.yaml", GOOD), ALL.replace("--data data", "--data nowhere"), "nowhere"),
+    case("all-prompts", written("t.yaml", "embedder: {model: teacher, query_prompt: 'ask: '}"), ALL,
+         "embedder: query_prompt is the stack's own", "--keep embedder"),
+    case("all-torchrun", both(written("t.yaml", GOOD), several()), ALL,
+         "distill-all: runs in one process", "without torchrun"),
+    case("all-words", written("t.yaml", "bm25: true"), ALL, "leaves no part to distil"),
+    case("all-answers", both(a_writer, written("t.yaml", GOOD + "generator: {model: writer, contexts: 1}")), ALL,
+         "cannot be split 80/10/10", "bring more queries"),
     case("init-no-run", as_is, "rag init --embedder teacher", "teacher: holds no run.json", "a run's folder"),
     case("init-exists", both(a_run("embedder"), written("t/teacher.yaml", "mine")),
          "rag init --embedder made --out t", "t/teacher.yaml: exists already", "choose another --out"),

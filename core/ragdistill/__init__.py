@@ -8,7 +8,7 @@ from ragdistill.data.entries import DatasetEntry
 from ragdistill.distiller import STAGES, Distiller, Method, Plan, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.hookspecs import hookimpl
-from ragdistill.rag.serving import Serving
+from ragdistill.rag.serving import Position, Serving
 
 __all__ = [
     "STAGES",
@@ -16,6 +16,7 @@ __all__ = [
     "Distiller",
     "Method",
     "Plan",
+    "Position",
     "RunConfig",
     "Section",
     "Serving",

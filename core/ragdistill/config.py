@@ -176,16 +176,24 @@ def read(file: Path, cls: type[RunConfig]) -> dict[str, Any]:
     Raises:
         UserError: missing or unreadable file, not a mapping, unknown key (the nearest is named).
     """
-    loaded = read_mapping(file)
+    return named(read_mapping(file), cls, file)
+
+
+def named(loaded: Mapping[Any, Any], cls: type[RunConfig], where: str | Path) -> dict[str, Any]:
+    """Keys and values from ``where`` by the names of fields; dashes and underscores are one in keys.
+
+    Raises:
+        UserError: unknown key (the nearest is named), or one that is given twice.
+    """
     known = {field.name for field in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for raw, value in loaded.items():
         key = str(raw).replace("-", "_")
         key = f"{key}_" if f"{key}_" in known else key
         if key not in known:
-            raise UserError(f"unknown option {str(raw)!r}{nearest(key, known)}", where=file)
+            raise UserError(f"unknown option {str(raw)!r}{nearest(key, known)}", where=where)
         if key in values:  # with a dash and with an underscore
-            raise UserError(f"{key!r} is given twice", where=file, mend="keep one of them")
+            raise UserError(f"{key!r} is given twice", where=where, mend="keep one of them")
         values[key] = value
     return values
 

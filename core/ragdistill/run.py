@@ -52,7 +52,7 @@ class Run:
         """
         self._state["inputs"] = dict(inputs)
         if not self.manifest.exists():
-            self._refuse_strangers()
+            _refuse_other_files(self.folder)
             return
         found = read_manifest(self.folder)
         for key in ("component", "method"):
@@ -68,17 +68,6 @@ class Run:
         for stage in STAGES[redo:]:
             stages.pop(stage, None)
         self._state["stages"] = stages
-
-    def _refuse_strangers(self) -> None:
-        """Never write a run into a folder that holds something else."""
-        if self.folder.is_dir():
-            others = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
-            if others:
-                raise UserError(
-                    f"is not empty and holds no run.json ({others[0]} is there)",
-                    where=self.folder,
-                    mend="choose another --out",
-                )
 
     def _refuse_other_inputs(self, known: Mapping[str, str]) -> None:
         for name, digest in self._state["inputs"].items():
@@ -176,6 +165,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             mend="upgrade ragdistill",
         )
     return state
+
+
+def refuse_strangers(folder: Path, component: str) -> None:
+    """Never write a run of ``component`` into a folder that holds something else.
+
+    Raises:
+        UserError: it does, or is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError("is a file", where=folder, mend="choose another --out")
+    if not (folder / "run.json").exists():
+        _refuse_other_files(folder)
+    elif (found := read_manifest(folder).get("component")) != component:
+        raise UserError(
+            f"holds a run of component {found!r}", where=folder, mend="choose another --out"
+        )
+
+
+def _refuse_other_files(folder: Path) -> None:
+    others = sorted(p.name for p in folder.iterdir() if p.name[0] != ".") if folder.is_dir() else []
+    if others:
+        raise UserError(
+            f"is not empty and holds no run.json ({others[0]} is there)",
+            where=folder,
+            mend="choose another --out",
+        )
 
 
 def _is_manifest(state: Any) -> TypeGuard[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Folders in BEIR's layout: what is read, and every fault named with its line."""
 
 import codecs
+import dataclasses
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -266,3 +267,17 @@ def test_real_sets_load_without_a_fault(name: str) -> None:
     assert len(collection.judged("test")) == judged
     first = json.loads((real_set(name) / "corpus.jsonl").read_bytes().partition(b"\n")[0])
     assert collection.documents[0].text == first["text"]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    read = beir.load(write_collection(tmp_path / "mine"))
+    made = dataclasses.replace(read, queries=read.queries[:1], qrels={"dev": {"q1": {"d1": 1}}})
+    beir.write(tmp_path / "made/mine", made)
+    assert beir.load(tmp_path / "made/mine").digest == made.digest
+    # Corpora can be large, so one that is there is not written again.
+    corpus = [tmp_path / where / "corpus.jsonl" for where in ("mine", "made/mine")]
+    assert corpus[0].samefile(corpus[1])
+    beir.write(tmp_path / "made/mine", dataclasses.replace(read, source=None))
+    assert beir.load(tmp_path / "made/mine").digest == read.digest
+    assert not corpus[0].samefile(corpus[1])
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["mine"]

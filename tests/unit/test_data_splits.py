@@ -11,7 +11,7 @@ from data_helpers import real_set
 from ragdistill.data import beir
 from ragdistill.data.collection import Collection, Document, Query
 from ragdistill.data.sampling import sample
-from ragdistill.data.splits import By, choose, split
+from ragdistill.data.splits import By, choose, divided, split
 from ragdistill.errors import UserError
 
 
@@ -127,3 +127,24 @@ def test_the_turns_of_a_real_conversation_stay_together() -> None:
     assert [len(part) / len(canard.queries) for part in parts] == pytest.approx(
         [0.8, 0.1, 0.1], abs=0.01
     )
+
+
+def test_a_divided_collection_shares_no_document_and_no_conversation() -> None:
+    made = collection(queries=200)
+    # Turns of one conversation are about documents of other conversations, too: some hold together so.
+    parts = divided(made, 3)
+    assert list(parts.qrels) == ["train", "dev", "test"]
+    told = {q: rows for split_rows in parts.qrels.values() for q, rows in split_rows.items()}
+    assert told == made.qrels["test"]
+    by_id = {query.id: query for query in made.queries}
+    sides = [
+        (
+            {document for row in rows.values() for document in row},
+            {(by_id[q].context_turns or (by_id[q].text,))[0] for q in rows},
+        )
+        for rows in parts.qrels.values()
+    ]
+    for place, (documents, openings) in enumerate(sides):
+        for others in sides[place + 1 :]:
+            assert not documents & others[0]
+            assert not openings & others[1]

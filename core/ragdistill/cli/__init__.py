@@ -16,6 +16,7 @@ from ragdistill.errors import UserError, nearest
 _VERBS = {
     "data": "List, show and check data sets.",
     "diagnose": "Say what is wrong with a run, and what to change.",
+    "distill-all": "Distil every part of a stack, and compare.",
     "embed": "Embed texts with a finished run's fastest export.",
     "methods": "List every installed distillation method.",
     "models": "List, show, fetch and verify models.",
@@ -55,9 +56,8 @@ class PluginGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _VERBS:
-            verb: click.Command = getattr(
-                importlib.import_module(f"ragdistill.cli.{cmd_name}"), cmd_name
-            )
+            name = cmd_name.replace("-", "_")
+            verb: click.Command = getattr(importlib.import_module(f"ragdistill.cli.{name}"), name)
             return verb
         if (entry_point := seam.declared().get(cmd_name)) is not None:
             try:

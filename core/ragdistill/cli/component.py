@@ -27,15 +27,24 @@ EXIT_INCONCLUSIVE = 4
 
 
 class ComponentCommand(click.Command):
-    """A component's command, and the dataclass that its options are of."""
+    """A component's command, the dataclass that its options are of, and its usual method."""
 
-    def __init__(self, *args: Any, config: type[RunConfig], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, config: type[RunConfig], method: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.config = config
+        self.config, self.method = config, method
 
 
 def config_of(name: str) -> type[RunConfig]:
     """The options of component ``name``.
+
+    Raises:
+        UserError: no plugin that is installed brings it.
+    """
+    return command_of(name).config
+
+
+def command_of(name: str) -> ComponentCommand:
+    """The command of component ``name``.
 
     Raises:
         UserError: no plugin that is installed brings it.
@@ -47,7 +56,7 @@ def config_of(name: str) -> type[RunConfig]:
         raise UserError(
             f"no component {name!r} is installed", mend="install the plugin that brings it"
         )
-    return command.config
+    return command
 
 
 def component(
@@ -94,6 +103,7 @@ def component(
     return ComponentCommand(
         name,
         config=config,
+        method=method,
         callback=run,
         params=[*parameters, *([_FRONTIER] if frontier else []), *_run_options()],
         help=help,
@@ -199,6 +209,12 @@ def _option(field: "dataclasses.Field[Any]", config: type[RunConfig]) -> click.O
         metavar=field.metadata.get("metavar") or None,
         help=field.metadata["help"],
     )
+
+
+def as_typed(config: type[RunConfig], key: str, text: str) -> Any:
+    """What ``text`` means as the value of the option ``key``, typed on the command line."""
+    hint = typing.get_type_hints(config, include_extras=True)[key]
+    return _comma_list(text) if _kind(hint)[1] else text
 
 
 def _kind(hint: Any) -> tuple[Callable[[str], Any], bool, list[str]]:

@@ -95,19 +95,16 @@ def _chosen(run: Path, system: str | None, role: str) -> str:
 
 
 def _fastest(run: Path, report: Mapping[str, Any]) -> str:
-    rates: dict[str, float] = {
-        name: rate
-        for name, export in report["exports"].items()
-        if export.get("passed") is not False
-        and (rate := (report["speed"].get(name) or {}).get("per_second"))
-    }
-    if not rates:
+    from ragdistill.report.exports import fastest
+
+    found = fastest(report)
+    if found is None:
         raise UserError(
             "has no export that passed its gate",
             where=run,
             mend="run its export stage, or name one with --system",
         )
-    return max(rates, key=lambda name: rates[name])
+    return found
 
 
 def _texts(stream: BinaryIO) -> Iterator[str]:

@@ -108,7 +108,7 @@ def _lead(request: Request) -> int:
     if space:
         sweeping.refuse_points(base, space)
     if request.dry_run:
-        _show_plan(_planned(base, request, space, members), as_json=request.as_json)
+        show_plan(_planned(base, request, space, members), as_json=request.as_json)
         return 0
     if not members:
         frontier.refuse_plain(folder)
@@ -116,7 +116,7 @@ def _lead(request: Request) -> int:
         config = sweeping.sweep(base, space, request.sweep.trials)
         base = dataclasses.replace(base, config=config)
     judgment: Section | None = None
-    with _stage_lines():
+    with stage_lines():
         if members:
             base, judgment = frontier.frontier(base, members)
         with advanced(base, stages) as (run, distiller):
@@ -146,7 +146,8 @@ def _planned(
 
 
 @contextmanager
-def _stage_lines() -> Iterator[None]:
+def stage_lines() -> Iterator[None]:
+    """Tell of stages on stderr, and that a run that is stopped can go on."""
     pm, watcher = plugins.manager(), StageLines()
     pm.register(watcher)
     try:
@@ -177,7 +178,8 @@ class StageLines:
         click.echo(f"{stage} done in {clock} min", err=True)
 
 
-def _show_plan(plan: Plan, *, as_json: bool) -> None:
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print what a dry run found."""
     if as_json:
         click.echo(plan_json(plan))
         return

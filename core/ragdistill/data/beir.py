@@ -1,13 +1,19 @@
-"""A folder in the layout of BEIR (Thakur et al., arXiv:2104.08663), read and checked in streams.
+"""A folder in the layout of BEIR (Thakur et al., arXiv:2104.08663), read and checked in streams; and written.
 
 ``corpus.jsonl`` (``_id``, ``text``, ``title``), ``queries.jsonl`` (``_id``, ``text``, and where
 known ``answers``, ``context_turns``, ``rewrite``, ``answerable``, ``rationale``), ``qrels/<split>.tsv``.
 A folder with nothing but a corpus is fine. qrels may also be TREC's four columns, with or without a header.
 """
 
+import json
+import shutil
+import tempfile
 from collections.abc import Collection as Ids
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ragdistill.data.collection import Collection, Document, Qrels, Query
 from ragdistill.data.faults import Report, raise_fault
@@ -48,6 +54,45 @@ def load(folder: Path, report: Report = raise_fault) -> Collection:
         qrels=_load_qrels(folder, query_ids, document_ids, report),
         source=folder,
     )
+
+
+def write(folder: Path, collection: Collection) -> None:
+    """Leave ``collection`` in ``folder``, whole or not at all, in place of what was there. Where it came from
+    such a folder, its corpus is not written again but linked, if the disk can."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        made = Path(scratch) / folder.name
+        (made / "qrels").mkdir(parents=True)
+        _put_corpus(made / "corpus.jsonl", collection)
+        _put_lines(made / "queries.jsonl", map(_query, collection.queries))
+        for name, judged in collection.qrels.items():
+            rows = (f"{q}\t{d}\t{grade}\n" for q, row in judged.items() for d, grade in row.items())
+            text = "\t".join(HEADER) + "\n" + "".join(rows)
+            (made / "qrels" / f"{name}.tsv").write_text(text, encoding="utf-8", newline="\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+
+
+def _put_corpus(path: Path, collection: Collection) -> None:
+    if collection.source is not None and (collection.source / path.name).is_file():
+        with suppress(OSError):  # another disk, or one that has no links
+            path.hardlink_to(collection.source / path.name)
+            return
+    rows = ({"_id": d.id, "title": d.title, "text": d.text} for d in collection.documents)
+    _put_lines(path, rows)
+
+
+def _query(query: Query) -> dict[str, Any]:
+    """A line of queries.jsonl: what is known of it."""
+    known = {key: value for key, value in asdict(query).items() if value not in (None, ())}
+    return {"_id": known.pop("id"), "text": query.text, **known}
+
+
+def _put_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _present(path: Path, report: Report) -> bool:

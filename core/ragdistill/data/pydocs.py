@@ -91,12 +91,18 @@ def _trains(name: str) -> bool:
 
 @hookimpl
 def ragdistill_datasets() -> Iterable[DatasetEntry]:
-    """Announce ``pydocs``."""
+    """Announce ``pydocs``, and its small part with conversations."""
     return [
         DatasetEntry(
             name="pydocs",
             summary="documentation of the running Python: docstrings and language reference",
             licence="PSF-2.0",
             address="ragdistill.data.pydocs:load",
-        )
+        ),
+        DatasetEntry(
+            name="pydocs-turns",
+            summary="2,000 entries of pydocs, with hand-written questions and conversations made by rule",
+            licence="PSF-2.0",
+            address="ragdistill.data.pydocs_turns:load",
+        ),
     ]

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 from ragdistill.data.collection import Collection, Qrels, Query
@@ -14,7 +15,7 @@ EVALUATION = ("test", "dev", "validation")
 SHARES = (0.8, 0.1, 0.1)
 """Shares of the queries for training, for choosing (development) and for the report."""
 
-By = Literal["document", "query", "conversation"]
+By = Literal["document", "query", "conversation", "both"]
 
 
 def choose(collection: Collection, split: str | None = None) -> tuple[str, Qrels]:
@@ -51,8 +52,8 @@ def split(
     """Query ids for training, for development and for the report: 80, 10 and 10 %, in file order.
 
     ``by="document"`` keeps queries together that share a relevant document, directly or through
-    others; ``by="conversation"`` those whose conversation opens with the same turn; ``by="query"``
-    none. Groups are laid in an order given by their hash and cut at 80 and 90 % of the queries, so
+    others; ``by="conversation"`` those whose conversation opens with the same turn; ``by="both"`` those
+    that either holds together; ``by="query"`` none. Groups are laid in an order given by their hash and cut at 80 and 90 % of the queries, so
     the parts do not depend on the order of the file.
 
     Raises:
@@ -77,11 +78,27 @@ def split(
     return train, dev, test
 
 
+def divided(collection: Collection, seed: int) -> Collection:
+    """The same with its evaluation split in three, ``train``, ``dev`` and ``test``, no document and no
+    conversation on two sides: for components that cannot learn without questions.
+
+    Raises:
+        UserError: nothing is judged, or too little to be divided.
+    """
+    _, judged = choose(collection)
+    # What nobody judged belongs to no part, but stays there to be learnt from.
+    asked = tuple(query for query in collection.queries if query.id in judged)
+    part = replace(collection, queries=asked, qrels={"test": judged})
+    parts = dict(zip(("train", "dev", "test"), split(part, seed, by="both"), strict=True))
+    told = {name: {query: judged[query] for query in ids} for name, ids in parts.items()}
+    return replace(collection, qrels=told)
+
+
 def _groups(collection: Collection, by: By) -> Mapping[str, Sequence[str]]:
     """Query ids by a name of their group that does not depend on the order of the file."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
-    if by == "document":
-        names = _linked(collection)
+    if by in ("document", "both"):
+        names = _linked(collection, conversations=by == "both")
         for query in collection.queries:
             groups[names[query.id]].append(query.id)
     else:
@@ -95,8 +112,9 @@ def opening(query: Query) -> str:
     return query.context_turns[0] if query.context_turns else query.text
 
 
-def _linked(collection: Collection) -> dict[str, str]:
-    """Query id to the smallest query id among those linked to it by shared relevant documents."""
+def _linked(collection: Collection, *, conversations: bool) -> dict[str, str]:
+    """Query id to the smallest query id among those linked to it by shared relevant documents, and, if so
+    asked, by their conversations."""
     parent = {query.id: query.id for query in collection.queries}
 
     def root(query: str) -> str:
@@ -114,6 +132,9 @@ def _linked(collection: Collection) -> dict[str, str]:
         for query, row in rows.items():
             for document in (document for document, grade in row.items() if grade > 0):
                 askers[document].append(query)
-    for queries in askers.values():
+    openings: defaultdict[str, list[str]] = defaultdict(list)
+    for asked in collection.queries if conversations else ():
+        openings[opening(asked)].append(asked.id)
+    for queries in (*askers.values(), *openings.values()):
         link(queries)
     return {query: root(query) for query in parent}

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import numpy as np
 
 from ragdistill.data.loading import load
-from ragdistill.errors import UserError
 from ragdistill.files import sha256_json, write_json, write_text, writing
 from ragdistill.metrics.bootstrap import compare as compared
 from ragdistill.metrics.latency import percentiles
@@ -24,7 +23,7 @@ from ragdistill.rag.retrieval import Corpus
 from ragdistill.rag.serving import ROLES, SIDES, Side
 from ragdistill.rag.stack import read
 from ragdistill.report import schema
-from ragdistill.run import locked, read_manifest, versions
+from ragdistill.run import locked, refuse_strangers, versions
 
 COMPONENT, METHOD = "rag", "rag/compare"
 FAULTS = "faults.jsonl"
@@ -43,6 +42,8 @@ class Comparison:
     eval_queries: int | None = None
     seed: int = 0
     criteria: Criteria = field(default_factory=Criteria)
+    cache: Path | None = None
+    """The folder below which what parts say is kept; None: ``out``."""
 
 
 def compare(asked: Comparison) -> dict[str, Any]:
@@ -56,10 +57,10 @@ def compare(asked: Comparison) -> dict[str, Any]:
         UserError: whatever a stack, its parts or the data are refused for; the folder holds
             something else.
     """
-    _refuse_strangers(asked.out)
+    refuse_strangers(asked.out, COMPONENT)
     teacher, student = (open_parts(read(file)) for file in (asked.teacher, asked.student))
     task = make_task(load(asked.data), limit=asked.eval_queries, seed=asked.seed)
-    matrix = Matrix(teacher, student, Corpus.of(task.documents), Cache(asked.out))
+    matrix = Matrix(teacher, student, Corpus.of(task.documents), Cache(asked.cache or asked.out))
     started = time.perf_counter()
     with writing(asked.out), locked(asked.out):
         manifest = _manifest(asked, matrix, task)
@@ -95,28 +96,6 @@ def _write_page(folder: Path, report: Mapping[str, Any], state: Mapping[str, Any
 
     page = html.render(report, extra=schema.extra(state), folder=folder)
     write_text(folder / "report.html", page)
-
-
-def _refuse_strangers(folder: Path) -> None:
-    """Never write into a folder that holds something else."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError("is a file", where=folder, mend="choose another --out")
-    if (folder / "run.json").exists():
-        component = read_manifest(folder).get("component")
-        if component != COMPONENT:
-            raise UserError(
-                f"holds a run of component {component!r}", where=folder, mend="choose another --out"
-            )
-        return
-    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if others:
-        raise UserError(
-            f"is not empty and holds no run.json ({others[0]} is there)",
-            where=folder,
-            mend="choose another --out",
-        )
 
 
 def _manifest(asked: Comparison, matrix: Matrix, task: Task) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ragdistill.rag.parts import EXPORTS, relative
 from ragdistill.rag.serving import ROLES, SIDES, Role, Side
 from ragdistill.run import read_manifest
 
-_HEAD = "# A RAG stack for `ragdistill rag compare`; see docs/rag.md.\n"
+HEAD = "# A RAG stack for `ragdistill rag compare`; see docs/rag.md.\n"
 _HUMAN = "human"
 """What a rewriter that learnt from the data's own rewrites has as its teacher."""
 _TOLD: Mapping[Role, tuple[str, ...]] = {
@@ -43,7 +43,7 @@ def write_stacks(runs: Mapping[Role, Path], out: Path) -> tuple[Path, Path]:
     for file, side in zip(files, SIDES, strict=True):
         stack = {role: _part(role, runs[role], out, side) for role in ROLES if role in runs}
         _fit(stack)
-        write_text(file, _HEAD + _yaml(stack))
+        write_text(file, as_yaml(stack))
     return files
 
 
@@ -88,8 +88,9 @@ def _named(model: str, out: Path) -> str:
     return relative(path, out) if path.exists() else model
 
 
-def _yaml(stack: Mapping[Role, Any]) -> str:
+def as_yaml(stack: Mapping[Any, Any]) -> str:
+    """A stack file that says so."""
     import yaml
 
     text: str = yaml.safe_dump(dict(stack), sort_keys=False, allow_unicode=True)
-    return text
+    return HEAD + text

@@ -88,7 +88,7 @@ class Matrix:
         for parts in self.parts.values():
             _admit(parts)
         self.stages: Mapping[Side, Mapping[Role, Stage]] = {
-            side: dict(_stages(parts, corpus, cache)) for side, parts in self.parts.items()
+            side: dict(stages_of(parts, corpus, cache)) for side, parts in self.parts.items()
         }
         if not self.swapped:
             raise UserError(
@@ -178,7 +178,8 @@ class _Units:
         return Work(len(self._all), self._alone, self._seconds, documents)
 
 
-def _stages(parts: Parts, corpus: Corpus, cache: Cache) -> Iterator[tuple[Role, Stage]]:
+def stages_of(parts: Parts, corpus: Corpus, cache: Cache) -> Iterator[tuple[Role, Stage]]:
+    """The stages of a stack, in the order in which a query meets them; none has loaded anything."""
     stack = parts.stack
     if parts.rewriter is not None:
         yield "rewriter", Rewriting(parts.rewriter)

@@ -1,7 +1,7 @@
 """From what a stack names to the part itself: which run or model it is, and which plugin opens it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,16 +70,21 @@ def announced() -> Announced:
 def _opened(slot: Slot, stack: Stack, known: Announced) -> Part:
     with told_of(slot.where):
         servings = known.get(slot.role, [])
-        scheme, colon, rest = slot.settings.model.partition(":")
-        schemed = [each for each in servings if colon and each.scheme == scheme]
-        if schemed:
-            (serving, reference) = (schemed[0], Reference(rest))
+        schemed = of_scheme(slot, servings)
+        if schemed is not None:
+            (serving, reference) = (schemed, Reference(slot.settings.model.partition(":")[2]))
         else:
             reference = understand(slot.settings.model, stack.file.parent)
             serving = _chosen(slot, reference, servings)
     asked: Any = options(slot, serving.options)
     with told_of(slot.where):
         return serving.open(reference, asked, stack.device)
+
+
+def of_scheme(slot: Slot, servings: Iterable[Serving]) -> Serving | None:
+    """What opens the part because of what its model begins with."""
+    scheme, colon, _ = slot.settings.model.partition(":")
+    return next((each for each in servings if colon and each.scheme == scheme), None)
 
 
 @contextmanager

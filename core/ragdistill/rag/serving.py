@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragdistill.data.training_texts import Role as TextRole
+    from ragdistill.rag.stack import Stack
 
     Floats = NDArray[np.float32]
 
@@ -155,6 +156,36 @@ class NoOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where in a stack a part stands that is to be distilled, and what is there of the parts before it."""
+
+    role: Role
+    stack: "Stack"
+    """The teachers'."""
+    teachers: Mapping[Role, str]
+    """The models of its parts, each as ``--teacher`` takes it."""
+    given: Mapping[str, Any]
+    """Options of the component that the user gave; they win over what the plugin says."""
+    runs: Mapping[Role, Path] = field(default_factory=dict)
+    """Finished runs of the parts before it; none where each part is distilled apart."""
+    awaited: frozenset[Role] = frozenset()
+    """Parts before it whose runs are not there yet: this is a plan, and what costs little stands in."""
+    contexts: Path | None = None
+    """TREC run file of what the students before it find for each query; of a generator."""
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What the stack says of the part beside the settings of its role; what is None is not said."""
+        options = self.stack.slots[self.role].options
+        return {key: value for key, value in options.items() if value is not None}
+
+
+Distils = Callable[[Position], Mapping[str, Any]]
+"""Says by which options of its component a part is distilled where it stands, beside ``teacher``, ``data``,
+``seed``, ``device`` and ``eval_queries``; raises UserError where it cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """How one kind of part is opened, as a plugin announces it."""
 
@@ -169,6 +200,9 @@ class Serving:
     """Whether it also opens what is no run: a model by its name or folder."""
     scheme: str = ""
     """What begins with ``SCHEME:`` is opened by it, whatever follows."""
+    distils: str = ""
+    """A :data:`Distils`, by its address as the target is one: the component's command can make a student of
+    the part, and ``ragdistill distill-all`` has it do so."""
 
     def open(self, reference: Reference, options: Any, device: str) -> Part:
         """Import the target (this is where torch gets imported), and have it open the part.
@@ -176,11 +210,24 @@ class Serving:
         Raises:
             UserError: a package is missing, or the part cannot be opened.
         """
-        module, _, attribute = self.target.partition(":")
-        try:
-            opens: Open = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"needs the Python package {error.name!r}", mend=f"pip install '{error.name}'"
-            ) from error
+        opens: Open = _imported(self.target)
         return opens(reference, options, device)
+
+    def options_at(self, position: Position) -> Mapping[str, Any]:
+        """By which options the component distils the part at ``position``.
+
+        Raises:
+            UserError: a package is missing, or the part cannot be distilled there.
+        """
+        says: Distils = _imported(self.distils)
+        return says(position)
+
+
+def _imported(address: str) -> Any:
+    module, _, attribute = address.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"needs the Python package {error.name!r}", mend=f"pip install '{error.name}'"
+        ) from error

@@ -44,6 +44,15 @@ def render(report: Mapping[str, Any], console: Console) -> None:
         console.print(Text.assemble(words, f", {verdict['reason']}"), soft_wrap=True)
 
 
+def in_a_line(report: Mapping[str, Any]) -> str:
+    """What a student keeps, and the verdict."""
+    measure, verdict = view.headline(report), report.get("verdict")
+    row = report["quality"].get(measure, {})
+    kept = f"keeps {view.percent(row.get('retention'))} of {measure}" if measure else "not measured"
+    decided = f", {verdict['decision']}" if verdict else ""
+    return f"{kept} ({view.interval(row.get('ci95'))}){decided}"
+
+
 def _title(report: Mapping[str, Any]) -> Text:
     teacher, student, data = report["teacher"], report["student"], report["data"]
     return Text.assemble(

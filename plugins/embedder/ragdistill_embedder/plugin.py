@@ -66,7 +66,8 @@ def ragdistill_models() -> list[Path]:
 def ragdistill_serving() -> list[Serving]:
     """Embedders: students, exports, and models by their names."""
     opens = "ragdistill_embedder.serving:open_embedder"
-    return [Serving("embedder", "embedder", opens, EmbedderOptions, models=True)]
+    distils = "ragdistill_embedder.in_stack:distils"
+    return [Serving("embedder", "embedder", opens, EmbedderOptions, models=True, distils=distils)]
 
 
 @hookimpl

@@ -58,7 +58,10 @@ def ragdistill_models() -> list[Path]:
 def ragdistill_serving() -> list[Serving]:
     """Generators: students, exports, and models by their names."""
     opens = "ragdistill_generator.serving:open_generator"
-    return [Serving("generator", "generator", opens, GeneratorOptions, models=True)]
+    distils = "ragdistill_generator.in_stack:distils"
+    return [
+        Serving("generator", "generator", opens, GeneratorOptions, models=True, distils=distils)
+    ]
 
 
 @hookimpl

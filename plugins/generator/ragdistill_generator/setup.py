@@ -10,7 +10,7 @@ from ragdistill.encoder import pick_device
 from ragdistill.endpoint.chat import CHAT, Settings
 from ragdistill.endpoint.writer import EndpointWriter
 from ragdistill.errors import UserError
-from ragdistill.files import sha256_json
+from ragdistill.files import sha256_file, sha256_json
 from ragdistill.local_writer import LocalWriter
 from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals import default_address
@@ -18,6 +18,7 @@ from ragdistill.signals.fingerprint import Fingerprint
 from ragdistill.signals.store import SignalStore, Space
 from ragdistill.training.pruning import choose_layers
 from ragdistill.writing import Messages, Written
+from ragdistill_generator import contexts
 from ragdistill_generator.cases import Case
 from ragdistill_generator.config import GeneratorConfig
 from ragdistill_generator.lesson import Lesson
@@ -324,6 +325,8 @@ class Setup(Mentored):
             others["mix"] = self.mix.collection.digest
         if self.teacher_prompter is not self.prompter:
             others["teacher_template"] = sha256_json(self.teacher_prompter.template)
+        if (ranked := contexts.file(self.config.contexts_from)) is not None:
+            others["contexts"] = sha256_file(ranked)
         return others | {
             "teacher": self.writer.digest,
             "student": student,

@@ -35,7 +35,10 @@ def ragdistill_models() -> list[Path]:
 def ragdistill_serving() -> list[Serving]:
     """Query rewriters: students, exports, and language models by their names."""
     opens = "ragdistill_query_rewriter.serving:open_rewriter"
-    return [Serving("rewriter", "query-rewriter", opens, RewriterOptions, models=True)]
+    distils = "ragdistill_query_rewriter.in_stack:distils"
+    return [
+        Serving("rewriter", "query-rewriter", opens, RewriterOptions, models=True, distils=distils)
+    ]
 
 
 @hookimpl

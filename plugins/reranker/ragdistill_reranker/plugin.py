@@ -61,7 +61,8 @@ def ragdistill_models() -> list[Path]:
 def ragdistill_serving() -> list[Serving]:
     """Rerankers: students of every kind, exports, and models by their names."""
     opens = "ragdistill_reranker.serving:open_reranker"
-    return [Serving("reranker", "reranker", opens, RerankerOptions, models=True)]
+    distils = "ragdistill_reranker.in_stack:distils"
+    return [Serving("reranker", "reranker", opens, RerankerOptions, models=True, distils=distils)]
 
 
 @hookimpl
