@@ -45,7 +45,8 @@ class ServedStudent:
     def __init__(self, reference: Reference, folder: Path, device: str) -> None:
         """Nothing is loaded yet."""
         self.name, self._folder, self._device = reference.name, folder, device
-        _ = settings.read(folder)
+        expands = settings.task_of(folder) == "expand"
+        _ = settings.read_sequence(folder) if expands else settings.read(folder)
 
     @cached_property
     def fingerprint(self) -> str:
