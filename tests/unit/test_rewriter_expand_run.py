@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from transformers import T5ForConditionalGeneration
 
@@ -14,6 +15,7 @@ from expansion_helpers import answered, asking
 from ragdistill.cli import main
 from ragdistill.metrics import trec
 from ragdistill.metrics.ranking import per_query
+from ragdistill.rag.init import write_stacks
 from ragdistill.rag.parts import understand
 from ragdistill_query_rewriter import scratch
 from ragdistill_query_rewriter.rewriter import Rewriter
@@ -22,6 +24,7 @@ from ragdistill_query_rewriter.serving import open_rewriter
 from ragdistill_query_rewriter.serving_options import RewriterOptions
 from rerank_helpers import report_of
 from tiny_models import save_tiny
+from tiny_writers import save_writer
 
 NO_EXPORT = ("--stages", "collect,train,evaluate")
 
@@ -133,3 +136,36 @@ def test_an_embedder_gives_feedback_and_filters(tmp_path: Path) -> None:
     assert report["teacher"]["retriever"] == "embedder"
     assert {"raw", "teacher", "student"} <= report["dense"]["quality"]["R@100"].keys()
     assert (tmp_path / "run/rankings/student-dense.trec").is_file()
+
+
+def test_a_stack_has_a_language_model_expand(tmp_path: Path) -> None:
+    embedder = save_tiny(tmp_path / "embedder")
+    writer = save_writer(tmp_path / "writer", max_position_embeddings=2048)
+    folders = {}
+    for name, told in (
+        ("embedder", {"teacher": str(embedder)}),
+        ("rewriter", {"teacher": str(writer), "task": "expand", "expansion_tokens": 4}),
+        ("fed", {"teacher": "rm3", "task": "expand"}),
+    ):
+        component = "embedder" if name == "embedder" else "query-rewriter"
+        folders[name] = tmp_path / "runs" / name
+        folders[name].mkdir(parents=True)
+        manifest = {"schema": 1, "component": component, "config": told}
+        (folders[name] / "run.json").write_text(json.dumps(manifest))
+    parts = {"embedder": folders["embedder"]}
+    files = write_stacks(parts | {"rewriter": folders["rewriter"]}, tmp_path / "stacks")
+    told = [yaml.safe_load(file.read_text("utf-8"))["rewriter"] for file in files]
+    assert told[0] == {"model": "../writer", "task": "expand", "expansion_tokens": 4}
+    assert told[1] == {"model": "../runs/rewriter"}
+    # Feedback needs the corpus, so it is no part of a stack.
+    files = write_stacks(parts | {"rewriter": folders["fed"]}, tmp_path / "fed")
+    told = [yaml.safe_load(file.read_text("utf-8"))["rewriter"] for file in files]
+    assert told[0] == told[1] == {"model": "../runs/fed"}
+    options = RewriterOptions(task="expand", expansion_tokens=4)
+    part: Any = open_rewriter(understand(str(writer), Path()), options, "cpu")
+    part.load()
+    # What was cut off is no expansion.
+    assert part.rewrite([], "where is the river") == "where is the river"
+    other = RewriterOptions(task="expand", expansion_tokens=4, original_weight=0.3)
+    again: Any = open_rewriter(understand(str(writer), Path()), other, "cpu")
+    assert again.fingerprint != part.fingerprint
