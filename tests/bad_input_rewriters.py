@@ -69,7 +69,7 @@ def begun(scene: Scene) -> None:
 
 
 EXPAND = (
-    "query-rewriter --task expand --student-model scratch --data asked --out run --store store --epochs 1"
+    "query-rewriter --task expand --student-model scratch --made-queries 0 --data asked --out run --store store --epochs 1"
     " --stages collect,train"
 )
 """A good command in a scene that is :func:`expanding`."""

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from expansion_helpers import asking
 from ragdistill.data import beir
-from ragdistill.data.collection import Query
+from ragdistill.data.collection import Document, Query
 from ragdistill.first_stage import Words
 from ragdistill.signals.store import SignalStore
 from ragdistill.writing import Written, collect, stored
-from ragdistill_query_rewriter import expansions, feedback
+from ragdistill_query_rewriter import expansions, feedback, made
 from ragdistill_query_rewriter.expansions import Expansion, appended, expansion_of, separated
 from ragdistill_query_rewriter.feedback import Feedback, FeedbackSettings
 from ragdistill_query_rewriter.filtering import Trial, unfiltered
@@ -240,3 +240,19 @@ def test_variants_are_fused_by_rank(tmp_path: Path) -> None:
 def stage_found(stage: Words, ids: Sequence[str], text: str) -> list[tuple[str, float]]:
     """What a text finds by itself."""
     return list(Way("append", 0.5).find(stage, ids, [Query("q", "")], [text])["q"])
+
+
+def test_queries_are_made_of_documents_and_held_to_them() -> None:
+    long = "the old stone bridge of the river flows in the night"
+    documents = [Document("a", long), Document("b", "too short"), Document("c", f"{long} again")]
+    queries = made.queries_of(documents, 9, 0)
+    assert {query.id for query in queries} == {"a", "c"}
+    assert queries == made.queries_of(documents, 9, 0)
+    assert all(query.text in document.content for query in queries for document in documents
+               if document.id == query.id)  # fmt: skip
+    assert all(4 <= len(query.text.split()) <= 8 for query in queries)
+    stage = Words([document.content for document in documents])
+    told = [Expansion(("bridge",)), Expansion(fault="empty")]
+    found = made.kept(stage, ["a", "b", "c"], Way("append", 0.5), queries, told)
+    assert found.outcomes == ["better", "fault"]
+    assert [target for _, target in found.taught] == [("bridge",)]

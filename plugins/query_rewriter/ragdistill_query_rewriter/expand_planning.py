@@ -12,15 +12,16 @@ def make_plan(setup: ExpandSetup, recipe: SequenceRecipe, folder: Path) -> Plan:
     setup.meet()
     left, writer = setup.unwritten, setup.writer
     taught = setup.teachable(setup.learnt)
-    tried = ", as far as they find judged documents better," if setup.config.effect_filter else ""
+    made = f" and of {len(setup.made):,} made of documents" if setup.made else ""
+    tried = ", as far as they find judged documents better" if setup.config.effect_filter else ""
     cost = writer.forecast(left)
     assert setup.texts is not None
     return Plan(
         steps=(
             f"have {writer.name} expand {len(left):,} of {setup.asked_in_all:,} queries",
             (
-                f"train {setup.base_name} on expansions of {len(taught):,} queries{tried} {recipe.epochs:g} "
-                "times"
+                f"train {setup.base_name} on expansions of {len(taught):,} queries{tried}{made}, "
+                f"{recipe.epochs:g} times"
             ),
             f"evaluate on {len(setup.task.queries):,} queries of {setup.eval_collection.name}",
             f"leave the student in {folder / 'student'}",

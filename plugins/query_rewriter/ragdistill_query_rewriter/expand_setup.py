@@ -13,7 +13,7 @@ from ragdistill.first_stage import FirstStage, Nearest, Words
 from ragdistill.models.entry import architecture
 from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals.store import Space
-from ragdistill_query_rewriter import conversations, expansions, feedback, scratch
+from ragdistill_query_rewriter import conversations, expansions, feedback, made, scratch
 from ragdistill_query_rewriter.checks import SCRATCH
 from ragdistill_query_rewriter.expansion_options import RM3
 from ragdistill_query_rewriter.expansions import Expansion
@@ -23,6 +23,8 @@ from ragdistill_query_rewriter.settings import Combine
 from ragdistill_query_rewriter.setup import Setup
 from ragdistill_query_rewriter.ways import Way
 
+USUAL_MADE = 5000
+"""Queries made of documents for a student that begins from nothing, where they cost nothing."""
 USUAL_SEQ2SEQ, USUAL_CAUSAL = "flan-t5-small", "SmolLM2-135M-Instruct"
 """What a student is made of unless that is said."""
 
@@ -104,6 +106,14 @@ class ExpandSetup(Setup):
         kept = self.folder / "vectors"
         return Nearest(model.name, model.weights_digest, encoder, texts, kept)
 
+    @cached_property
+    def made(self) -> list[Query]:
+        """Queries made of documents, which are learnt from besides."""
+        config = self.config
+        usual = USUAL_MADE if self.feedback and self.base is None else 0
+        count = usual if config.made_queries is None else config.made_queries
+        return made.queries_of(self.collection.documents, count, config.seed) if count else []
+
     @property
     def template(self) -> str:
         """See :class:`Setup`."""
@@ -126,7 +136,7 @@ class ExpandSetup(Setup):
     def _asking(self) -> list[tuple[writing.Writer, Space, list[writing.Messages]]]:
         """Who is asked what, and where it is stored."""
         assert self.texts is not None
-        learnt = self.teachable([*self.learnt, *self.chosen])
+        learnt = [*self.teachable([*self.learnt, *self.chosen]), *self.made]
         sides = (
             (self.writer, self.texts, learnt),
             (self.eval_writer, self.eval_texts, self.task.queries),
@@ -200,13 +210,20 @@ class ExpandSetup(Setup):
         judged = conversations.judgments(self.collection, asked)
         return Trial(stages, ids, self.way, judged)(asked, told)
 
+    def filtered_made(self) -> Filtered:
+        """What is taught of the queries that are made."""
+        if not self.made:
+            return Filtered((), (), ())
+        ids = [document.id for document in self.collection.documents]
+        return made.kept(self.stage, ids, self.way, self.made, self.expanded(self.made))
+
     def check_judged(self) -> None:
         """Refuse to filter what nobody judged.
 
         Raises:
             UserError: no query that is learnt from has a relevant document.
         """
-        if self.config.effect_filter and not self.teachable(self.learnt):
+        if not self.made and not self.teachable(self.learnt):
             raise UserError(
                 "no query that is learnt from has a judged document, so nobody knows which expansions help",
                 where=self.config.data,

@@ -48,6 +48,14 @@ class ExpansionConfig(EndpointConfig):
         affects="train",
         default=True,
     )
+    made_queries: Annotated[int, Ge(0)] | None = option(
+        "Also learn from so many queries made of documents, a few words in a row each, as long as their "
+        "expansions still find them.",
+        affects="collect",
+        default=None,
+        metavar="N",
+        shown_default="5000 for rm3 and a student from scratch, else 0",
+    )
     drift_floor: Annotated[float, Ge(0), Le(1)] = option(
         "Least likeness of a language model's variant to its query: the cosine of groups of three letters.",
         affects="train",

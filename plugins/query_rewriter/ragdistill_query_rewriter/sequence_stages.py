@@ -99,9 +99,11 @@ class SequenceDistiller(RewriterDistiller):
         lesson, apart = (
             self.setup.filtered(queries) for queries in (self.setup.learnt, self.setup.chosen)
         )
-        _check_lesson(lesson)
+        made = self.setup.filtered_made()
+        _check_lesson(lesson, made)
         student = self.new_student()
-        learnt, chosen = (_pairs(student, each) for each in (lesson, apart))
+        learnt, chosen, besides = (_pairs(student, each) for each in (lesson, apart, made))
+        learnt += besides
         student.capped(max(len(pair.target) for pair in learnt))
         checkpoints = self.folder / "checkpoints"
         found = sequence_training.fit(student, learnt, chosen, self._recipe, checkpoints)
@@ -110,7 +112,11 @@ class SequenceDistiller(RewriterDistiller):
             "items": found.pop("items"),
             "tokens": found.pop("tokens"),
             "training": {**found, "objective": "sequence"},
-            "filter": lesson.as_json() | {"filtered": self.config.effect_filter},
+            "filter": lesson.as_json()
+            | {
+                "filtered": self.config.effect_filter,
+                "made": made.as_json() if made.queries else None,
+            },
         }
 
     def student(self, device: str) -> SequenceStudent:
@@ -165,13 +171,13 @@ def _pairs(student: SequenceStudent, lesson: Filtered) -> list[Pair]:
     return [pair for pair in pairs if len(pair.target) <= student.settings.new_tokens]
 
 
-def _check_lesson(lesson: Filtered) -> None:
+def _check_lesson(lesson: Filtered, made: Filtered) -> None:
     """Refuse a lesson that teaches nothing.
 
     Raises:
         UserError: no expansion is taught.
     """
-    if any(target for _, target in lesson.taught):
+    if any(target for _, target in (*lesson.taught, *made.taught)):
         return
     told = lesson.as_json()
     counts = {name: told[name] for name in ("good", "no_better", "worse", "unjudged", "fault")}
