@@ -2,7 +2,7 @@
 
 from bad_input_rag import RAG
 from bad_input_rerankers import RERANKERS
-from bad_input_rewriters import REWRITERS
+from bad_input_rewriters import EXPANDERS, REWRITERS
 from bad_input_runs import RUNS, SEVERAL, STORES
 from bad_input_scenes import (
     BASE,
@@ -277,6 +277,7 @@ CASES = [
     *STUDENTS,
     *RERANKERS,
     *RAG,
+    *EXPANDERS,
     *REWRITERS,
     *RUNS,
     *PROCESSES,

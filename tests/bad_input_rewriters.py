@@ -1,12 +1,14 @@
 """Rows of tests/unit/test_bad_input.py: what a query rewriter is taught by, on and with."""
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 from bad_input_scenes import Scene, Set
 from bad_input_table import case
 from conversation_helpers import rows, write
+from expansion_helpers import asking, save_seq2seq
 from tiny_writers import save_writer
 
 REWRITE = (
@@ -65,6 +67,94 @@ def begun(scene: Scene) -> None:
     talking(scene)
     scene.write("other/run.json", json.dumps({"schema": 1, "stages": {}}))
 
+
+EXPAND = (
+    "query-rewriter --task expand --student-model scratch --made-queries 0 --data asked --out run --store store --epochs 1"
+    " --stages collect,train"
+)
+"""A good command in a scene that is :func:`expanding`."""
+
+
+def expanding(scene: Scene) -> None:
+    """Queries that stand by themselves."""
+    asking(scene.folder / "asked")
+
+
+def with_models(scene: Scene) -> None:
+    """An encoder-decoder, and a language model that ends no reply."""
+    expanding(scene)
+    save_seq2seq(scene.folder / "t5")
+    save_writer(scene.folder / "writer", max_position_embeddings=2048)
+
+
+def judged_once(scene: Scene) -> None:
+    """A split that judges the queries for evaluation alone: nobody judged what is learnt from."""
+    expanding(scene)
+    path = scene.folder / "asked/qrels/test.tsv"
+    head, *lines = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join([head, *lines[:4]]) + "\n", encoding="utf-8")
+    (scene.folder / "asked/qrels/train.tsv").write_text(f"{head}\nq0f0\tboth00\t1\n")
+
+
+def nothing_found(scene: Scene) -> None:
+    """Queries without a word of the documents."""
+    expanding(scene)
+    path = scene.folder / "asked/queries.jsonl"
+    every = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for number, query in enumerate(every):
+        query["text"] = f"nothing {number} zzz"
+    path.write_text("".join(json.dumps(query) + "\n" for query in every), encoding="utf-8")
+
+
+def no_queries(scene: Scene) -> None:
+    """A corpus that nobody asks anything of."""
+    expanding(scene)
+    (scene.folder / "asked/queries.jsonl").unlink()
+    shutil.rmtree(scene.folder / "asked/qrels")
+
+
+def damaged_t5(scene: Scene) -> None:
+    """An encoder-decoder without its tokenizer."""
+    with_models(scene)
+    for path in (scene.folder / "t5").glob("tokenizer*"):
+        path.unlink()
+
+
+EXPANDERS = [
+    case("expand-no-queries", no_queries, EXPAND, "asked: has no query to learn from", "queries.jsonl"),
+    case("expand-human", expanding, f"{EXPAND} --teacher human", "--teacher: humans rewrote turns", "rm3"),
+    case("expand-terms", expanding, f"{EXPAND} --student terms", "--student: terms picks words", "seq2seq"),
+    case("expand-rrf-of-words", expanding, f"{EXPAND} --combine rrf", "--combine: the words of rm3 are no queries"),
+    case("expand-precision", expanding, f"{EXPAND} --precision float32", "--precision: rm3 computes nothing"),
+    case("expand-no-embedder", expanding, f"{EXPAND} --feedback-from embedder", "--feedback-from: no embedder is "
+         "named", "--embedder"),
+    case("expand-feedback-of-writer", with_models, f"{EXPAND} --teacher writer --feedback-from embedder "
+         "--embedder teacher", "--feedback-from: the teacher 'writer' asks no retriever"),
+    case("expand-causal-scratch", expanding, f"{EXPAND} --student causal", "--student-model: what is made from scratch "
+         "is an encoder-decoder"),
+    case("expand-layers", expanding, f"{EXPAND} --student-layers 1", "--student-layers: layers of an encoder-decoder"),
+    case("expand-weight", expanding, f"{EXPAND} --original-weight 1", "--original-weight"),
+    case("expand-url", expanding, f"{EXPAND} --teacher-url http://host/v1", "--teacher-url: the teacher 'rm3' is not "
+         "behind an endpoint"),
+    case("expand-encoder", expanding, EXPAND.replace("model scratch", "model teacher"), "--student-model",
+         "which is no encoder-decoder"),
+    case("expand-damaged", damaged_t5, EXPAND.replace("model scratch", "model t5"), "t5: the model has no tokenizer"),
+    case("expand-endless-student", with_models, EXPAND.replace("model scratch", "model writer") + " --student causal",
+         "--student-model: has no token that ends a reply"),
+    case("expand-unknown-model", expanding, EXPAND.replace("model scratch", "model flan-t5-smal"), "did you mean "
+         "'flan-t5-small'"),
+    case("expand-unjudged", judged_once, EXPAND, "asked: no query that is learnt from has a judged document",
+         "--no-effect-filter"),
+    case("expand-nothing-found", nothing_found, EXPAND, "--teacher: none of the expansions of", "empty",
+         leaves=("run/", "store/")),
+    case("expand-no-delimiter", with_models, f"{EXPAND} --teacher writer --expansion-tokens 2", "--teacher: none of the "
+         "expansions of", "length", leaves=("run/", "store/")),
+    case("expand-method", expanding, f"{EXPAND} --method terms", "--method: terms picks words", "--task rewrite"),
+    case("rewrite-method", talking, f"{REWRITE} --method sequence", "--method: sequence learns", "--task expand"),
+    case("rewrite-rm3", talking, f"{REWRITE} --teacher rm3", "--teacher: retrieval feedback tells no turn"),
+    case("rewrite-seq2seq", talking, f"{REWRITE} --student seq2seq", "--student: seq2seq writes expansions"),
+    case("rewrite-combine", talking, f"{REWRITE} --combine rrf", "--combine: a turn has one rewrite"),
+]  # fmt: skip
 
 REWRITERS = [
     case("rewrite-no-turns", queries(lambda query: query.pop("context_turns")), REWRITE,

@@ -98,6 +98,14 @@ class Words:
                 scored[number, : len(row)] = every[[known[text] for text in row]]
         return scored
 
+    def held_by(self, word: str) -> int:
+        """In how many documents ``word``, as BM25 reads it, stands."""
+        column = self._index.vocab_dict.get(word)
+        if column is None:
+            return 0
+        ends = self._index.scores["indptr"]
+        return int(ends[column + 1] - ends[column])
+
     def scores_of(self, query: str, places: Places) -> Scores:
         """What ``query`` gives the documents at ``places`` ``[c]``."""
         (words,) = bm25s.tokenize([query], **self._OPTIONS)

@@ -63,7 +63,7 @@ def component(
     name: str,
     config: type[RunConfig],
     *,
-    method: str,
+    method: str | Callable[[Any], str],
     help: str,
     frontier: "Read | None" = None,
 ) -> click.Command:
@@ -72,7 +72,7 @@ def component(
     Args:
         name: the component, as typed; its methods are named ``NAME/...``.
         config: the dataclass whose fields are its options (see ``ragdistill.config.option``).
-        method: the default of ``--method``, with or without ``NAME/``.
+        method: the default of ``--method``, with or without ``NAME/``; or what says it of the options.
         help: what the command's help says first.
         frontier: reads what ``--frontier`` lists as members by name, each with the options that make
             it; without it there is no such option. The Distiller then has ``judge_system``.
@@ -94,7 +94,8 @@ def component(
         listed = options.pop("frontier") if frontier else None
         several = Frontier(listed, frontier) if frontier and listed is not None else None
         resolved = resolve(config, config_file, _typed(context, options))
-        chosen = choose_method(name, resolved.method or method)
+        usual = method if isinstance(method, str) else method(resolved)
+        chosen = choose_method(name, resolved.method or usual)
         asked = (resolved, out, stages, Sweep(sweep, sweep_trials), several)
         request = Request(name, chosen, *asked, dry_run=dry_run, as_json=as_json)
         context.exit(execute(request))

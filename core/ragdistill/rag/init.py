@@ -12,8 +12,9 @@ from ragdistill.rag.serving import ROLES, SIDES, Role, Side
 from ragdistill.run import read_manifest
 
 HEAD = "# A RAG stack for `ragdistill rag compare`; see docs/rag.md.\n"
-_HUMAN = "human"
-"""What a rewriter that learnt from the data's own rewrites has as its teacher."""
+_UNSERVED = ("human", "rm3")
+"""What a rewriter that learnt from the data's own rewrites, or from retrieval feedback, has as its teacher."""
+_EXPANDING = ("task", "expansion_tokens", "original_weight", "precision")
 _TOLD: Mapping[Role, tuple[str, ...]] = {
     "rewriter": ("rewrite_tokens", "precision"),
     "embedder": (),
@@ -52,10 +53,11 @@ def _part(role: Role, run: Path, out: Path, side: Side) -> dict[str, Any]:
     manifest = read_manifest(run.parent.parent if run.parent.name == EXPORTS else run)
     config: Mapping[str, Any] = manifest.get("config", {})
     told: dict[str, Any] = {"model": relative(run, out)}
-    # Humans serve no stack: both have the student then.
-    if side == "teacher" and config.get("teacher") != _HUMAN:
+    # Neither humans nor feedback serve a stack: both have the student then.
+    if side == "teacher" and config.get("teacher") not in _UNSERVED:
+        options = _EXPANDING if config.get("task") == "expand" else _TOLD[role]
         told = {"model": _named(str(config.get("teacher")), out)}
-        told |= {key: config[key] for key in _TOLD[role] if config.get(key) is not None}
+        told |= {key: config[key] for key in options if config.get(key) is not None}
         told |= {"fuse": "rrf"} if role == "reranker" and _fused(manifest) else {}
     if role == "reranker":
         told |= {"k_in": config.get("candidates", 20), "k_out": 10}

@@ -41,13 +41,17 @@ def keep_some(model: nn.Module, layers: str | None) -> None:
         keep_layers(transformer, choose_layers(layers, len(layer_list(transformer))))
 
 
+_RATES = ("dropout_prob", "attention_dropout", "activation_dropout", "dropout", "layerdrop")
+"""What networks call rates that they hand to a function, in place of a module (T5, BART, ModernBERT)."""
+
+
 def without_dropout(model: nn.Module) -> None:
     """Switch dropout off, in place. The teacher's answers are exact targets, so there is nothing
     to regularise against; and a step without random numbers is the same step after a restart."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ("dropout_prob", "attention_dropout"):
+        for name in _RATES:
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
 

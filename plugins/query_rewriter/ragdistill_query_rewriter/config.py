@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 
 from ragdistill.config import option
-from ragdistill.endpoint.options import EndpointConfig
-from ragdistill.errors import UserError
+from ragdistill_query_rewriter.expansion_options import RM3, ExpansionConfig
 
 HUMAN = "human"
 """The teacher that has written already: the data's own rewrites."""
@@ -17,32 +16,38 @@ KEY_NAME = "OPENAI_API_KEY"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RewriterConfig(EndpointConfig):
+class RewriterConfig(ExpansionConfig):
     """The query rewriter's options beside those of every component."""
 
-    task: Literal["rewrite"] = option(
-        "What becomes of a query: a turn of a conversation is made to stand by itself.",
+    task: Literal["rewrite", "expand"] = option(
+        "What becomes of a query: a turn of a conversation is made to stand by itself, or a query is given "
+        "words and variants that find more.",
         affects="collect",
         default="rewrite",
     )
     teacher: str = option(
-        "Who rewrites: human, for the rewrites that the data has; a language model that does (an alias, a "
-        "Hub id, a folder, a GGUF file), or openai:NAME behind --teacher-url.",
+        "Who rewrites: human, for the rewrites that the data has; rm3, for the words of the documents that "
+        "a query finds first (--task expand); a language model that does (an alias, a Hub id, a folder, a "
+        "GGUF file), or openai:NAME behind --teacher-url.",
         affects="collect",
-        default=HUMAN,
-        metavar="human|MODEL",
+        default="",
+        metavar="human|rm3|MODEL",
+        shown_default="human; rm3 for --task expand",
     )
-    student: Literal["terms"] = option(
-        "Kind of student: terms picks words of the conversation and adds them to the turn.",
-        affects="train",
-        default="terms",
-    )
-    student_model: str | None = option(
-        "Model that the student is made of.",
+    student: Literal["terms", "seq2seq", "causal"] = option(
+        "Kind of student: terms picks words of the conversation and adds them to the turn; seq2seq, an "
+        "encoder-decoder, and causal, a language model, write expansions.",
         affects="train",
         default=None,
-        metavar="MODEL",
-        shown_default="MiniLM",
+        shown_default="terms; seq2seq for --task expand",
+    )
+    student_model: str | None = option(
+        "Model that the student is made of; scratch, a small T5 with words of the data.",
+        affects="train",
+        default=None,
+        metavar="MODEL|scratch",
+        shown_default="MiniLM; flan-t5-small for seq2seq, or scratch where that cannot be had; "
+        "SmolLM2-135M-Instruct for causal",
     )
     student_layers: str | None = option(
         "Keep N layers of it; or name them, counted from 0, as 0,2,5.",
@@ -52,11 +57,12 @@ class RewriterConfig(EndpointConfig):
         shown_default="all",
     )
     window: Annotated[int, Gt(0)] | None = option(
-        "Tokens of a turn with its conversation; of a longer one the last turns and the first are kept.",
+        "Tokens of a turn with its conversation, or of a query; of a longer conversation the last turns and "
+        "the first are kept.",
         affects="collect",
         default=None,
         metavar="N",
-        shown_default="512, or what the student reads if that is less",
+        shown_default="512, or what the student reads if that is less; 128 for --task expand",
     )
     most_words: Annotated[int, Gt(0)] = option(
         "Words that are added to a turn, at most.", affects="train", default=24, metavar="N"
@@ -116,13 +122,19 @@ class RewriterConfig(EndpointConfig):
         shown_default="bfloat16 where the processor has it, else float32",
     )
     epochs: Annotated[float, Gt(0)] = option(
-        "Passes over the turns.", affects="train", default=3.0, metavar="N", sweep=True
+        "Passes over what is learnt.",
+        affects="train",
+        default=0.0,
+        metavar="N",
+        shown_default="3; 10 for --task expand",
+        sweep=True,
     )
     lr: Annotated[float, Gt(0)] = option(
         "Peak learning rate (AdamW, cosine after 5 % warm-up).",
         affects="train",
-        default=2e-4,
+        default=0.0,
         metavar="RATE",
+        shown_default="2e-4; 1e-3 for seq2seq",
         sweep=True,
     )
     batch_tokens: Annotated[int, Gt(0)] = option(
@@ -153,32 +165,21 @@ class RewriterConfig(EndpointConfig):
         metavar="LIST",
     )
 
+    def __post_init__(self) -> None:
+        """What is not said is what is usual for the task."""
+        expands = self.task == "expand"
+        student = self.student or ("seq2seq" if expands else "terms")
+        usual = {
+            "teacher": RM3 if expands else HUMAN,
+            "student": student,
+            "epochs": 10.0 if expands else 3.0,
+            "lr": 1e-3 if student == "seq2seq" else 2e-4,
+        }
+        for name, value in usual.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+
     @property
     def teacher_name(self) -> str:
         """See ``RunConfig``."""
         return Path(self.teacher).name
-
-
-def check_together(config: RewriterConfig) -> None:
-    """Refuse options that one by one are good, and together say nothing.
-
-    Raises:
-        UserError: naming one of them.
-    """
-    human = config.teacher == HUMAN
-    for wrong, where, why, mend in (
-        (
-            not (config.label_weight or config.effect_weight),
-            "--label-weight",
-            "with --effect-weight 0, too, nothing is learnt",
-            "raise one of them",
-        ),
-        (
-            human and config.precision is not None,
-            "--precision",
-            "the data's own rewrites are not computed",
-            "leave it out, or name a language model with --teacher",
-        ),
-    ):
-        if wrong:
-            raise UserError(why, where=where, mend=mend)

@@ -10,7 +10,10 @@ from ragdistill.models.digest import digests
 from ragdistill.training.preparing import parameters
 from ragdistill.training.pruning import layer_list
 from ragdistill_query_rewriter.config import HUMAN
+from ragdistill_query_rewriter.expand_setup import ExpandSetup
+from ragdistill_query_rewriter.sequences import SequenceStudent
 from ragdistill_query_rewriter.setup import Setup
+from ragdistill_query_rewriter.term_setup import TermSetup
 from ragdistill_query_rewriter.terms import TermStudent
 
 _USAGE = """
@@ -29,7 +32,7 @@ def describe_teacher(setup: Setup) -> dict[str, Any]:
     return {"name": HUMAN, "digest": None, "parameters": None, "licence": None}
 
 
-def describe_student(folder: Path, student: TermStudent, setup: Setup) -> dict[str, Any]:
+def describe_student(folder: Path, student: TermStudent, setup: TermSetup) -> dict[str, Any]:
     """The report's entry of the student: its licence is that of the weights it began with."""
     base = setup.base
     kept = len(layer_list(student.network.base_model))
@@ -50,6 +53,37 @@ def describe_student(folder: Path, student: TermStudent, setup: Setup) -> dict[s
     }
 
 
+_EXPANDS = """
+from ragdistill_query_rewriter.rewriter import Rewriter
+
+rewriter = Rewriter.load("path/to/student")
+print(rewriter.rewrite([], "aerofoil pressure distribution"))
+"""
+
+
+def describe_writer(folder: Path, student: SequenceStudent, setup: ExpandSetup) -> dict[str, Any]:
+    """The report's entry of a student that writes."""
+    base, settings = setup.base, student.settings
+    layers = f"-L{len(layer_list(student.network))}" if setup.config.student_layers else ""
+    return {
+        "name": f"{setup.base_name}{layers}-{settings.student}",
+        "digest": digests(folder).weights,
+        "base": setup.base_name,
+        "base_model": base.alias.hub if base and base.alias else None,
+        "library": "transformers",
+        "pipeline_tag": "text-generation"
+        if settings.student == "causal"
+        else "text2text-generation",
+        "usage": _EXPANDS,
+        "parameters": parameters(student.network),
+        "size_mb": round(sum(p.stat().st_size for p in folder.glob("*.safetensors")) / 1e6, 3),
+        "licence": base.licence if base else None,
+        "kind": settings.student,
+        "combine": settings.combine,
+        "new_tokens": settings.new_tokens,
+    }
+
+
 def describe_data(setup: Setup) -> dict[str, Any]:
     """The report's entry of what was measured on, with what was learnt from."""
     task, data = setup.task, setup.eval_collection
@@ -65,8 +99,7 @@ def describe_data(setup: Setup) -> dict[str, Any]:
         "train": {
             "name": setup.collection.name,
             "digest": setup.collection.digest,
-            "turns": len(learnt),
-            "rewritten": sum(told is not None for told in setup.rewrites(learnt)),
+            **setup.describe_learnt(),
             "chosen_on": len(setup.chosen),
         },
     }

@@ -16,7 +16,10 @@ from ragdistill.metrics.lift import lift
 from ragdistill.metrics.ranking import per_query
 from ragdistill.metrics.retrieval import DEPTH, HEADLINE, Task
 from ragdistill.metrics.trec import Rankings
+from ragdistill.rag.retrieval import fused
+from ragdistill.rag.stack import Fusion
 from ragdistill_query_rewriter.effects import FOUND_WELL
+from ragdistill_query_rewriter.expansions import separated
 
 MEASURES = ("nDCG@10", "R@10", "R@100")
 UNSKIPPED = "unskipped"
@@ -25,18 +28,48 @@ Values = NDArray[np.float64]
 
 
 def search(
-    stage: FirstStage, ids: Sequence[str], queries: Sequence[Query], texts: Sequence[str]
+    stage: FirstStage,
+    ids: Sequence[str],
+    queries: Sequence[Query],
+    texts: Sequence[str],
+    depth: int = DEPTH,
 ) -> Rankings:
     """What ``texts``, rewrites of ``queries``, find; ``ids`` are the documents'."""
-    found = stage.find(list(texts), DEPTH)
-    return {
-        query.id: [
+    found = _listed(stage, ids, texts, depth)
+    return {query.id: ranked for query, ranked in zip(queries, found, strict=True)}
+
+
+def search_together(
+    stage: FirstStage,
+    ids: Sequence[str],
+    queries: Sequence[Query],
+    texts: Sequence[str],
+    depth: int = DEPTH,
+) -> Rankings:
+    """The same of texts with several variants each (:mod:`ragdistill_query_rewriter.expansions`): what
+    they find, fused by reciprocal rank."""
+    parts = [separated(text, None) or [text] for text in texts]
+    found = iter(_listed(stage, ids, [part for each in parts for part in each], depth))
+    rankings = {}
+    for query, each in zip(queries, parts, strict=True):
+        lists = [next(found) for _ in each]
+        alone = len(lists) == 1
+        rankings[query.id] = lists[0] if alone else fused(lists, Fusion().constant, depth)
+    return rankings
+
+
+def _listed(
+    stage: FirstStage, ids: Sequence[str], texts: Sequence[str], depth: int
+) -> list[list[tuple[str, float]]]:
+    found = stage.find(list(texts), depth)
+    return [
+        [
             (ids[place], float(score))
             for place, score in zip(places, scores, strict=True)
             if place != NONE
         ]
-        for query, places, scores in zip(queries, found.places, found.scores, strict=True)
-    }
+        for places, scores in zip(found.places, found.scores, strict=True)
+    ]
 
 
 def values(qrels: Qrels, rankings: Rankings, measure: str = HEADLINE) -> Values:
@@ -47,15 +80,20 @@ def values(qrels: Qrels, rankings: Rankings, measure: str = HEADLINE) -> Values:
 def harm(qrels: Qrels, raw: Rankings, other: Rankings) -> dict[str, Any]:
     """Over the turns that are found well as they are: how many, and which share of them gets worse by
     nDCG@10. None where there are none."""
-    firsts = values(qrels, {query: ranked[:FOUND_WELL] for query, ranked in raw.items()}, "RR@10")
-    well = firsts > 0
+    well = found_well(qrels, raw)
     worse = values(qrels, other)[well] < values(qrels, raw)[well] - 1e-9
-    lost = values(qrels, {q: ranked[:FOUND_WELL] for q, ranked in other.items()}, "RR@10")[well]
+    lost = ~found_well(qrels, other)[well]
     return {
         "queries": int(well.sum()),
         "worse": float(worse.mean()) if well.any() else None,
-        "lost": float((lost == 0).mean()) if well.any() else None,
+        "lost": float(lost.mean()) if well.any() else None,
     }
+
+
+def found_well(qrels: Qrels, rankings: Rankings) -> NDArray[np.bool_]:
+    """Whether a relevant document is among the first :data:`FOUND_WELL`, of each judged query ``[q]``."""
+    firsts = {query: ranked[:FOUND_WELL] for query, ranked in rankings.items()}
+    return values(qrels, firsts, "RR@10") > 0
 
 
 def quality(task: Task, systems: Mapping[str, Rankings], seed: int) -> dict[str, Any]:
@@ -75,12 +113,13 @@ def quality(task: Task, systems: Mapping[str, Rankings], seed: int) -> dict[str,
     return rows
 
 
-def retention(folder: Path) -> tuple[Values, Values]:
-    """What teacher and student add to the raw turns' nDCG@10, ``[q]`` each, from the run's files."""
+def retention(folder: Path, measure: str = HEADLINE) -> tuple[Values, Values]:
+    """What teacher and student add to the raw turns' ``measure``, ``[q]`` each, from the run's files."""
     at = folder / "rankings"
     qrels = trec.read_qrels(at / "qrels.trec")
     raw, teacher, student = (
-        values(qrels, trec.read(at / f"{name}.trec")) for name in ("raw", "teacher", "student")
+        values(qrels, trec.read(at / f"{name}.trec"), measure)
+        for name in ("raw", "teacher", "student")
     )
     return teacher - raw, student - raw
 

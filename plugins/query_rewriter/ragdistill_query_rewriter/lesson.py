@@ -99,7 +99,21 @@ def make_course(
     first, apart = ([each for each in part if useful(each)] for part in (learnt, chosen))
     few = sample(range(len(apart)), HELD_OUT, seed, key=str)
     apart = [apart[place] for place in few]
-    lengths = [len(each.page.ids) for each in first]
+    lengths, others = ([len(each.page.ids) for each in part] for part in (first, apart))
+    course = course_of(lengths, others, epochs=epochs, batch_tokens=batch_tokens, seed=seed)
+    return course, [*first, *apart]
+
+
+def course_of(
+    lengths: Sequence[int],
+    others: Sequence[int],
+    *,
+    epochs: float,
+    batch_tokens: int,
+    seed: int,
+) -> Course:
+    """The steps over items of so many tokens, and the held-out loss over ``others``, whose places come
+    behind theirs."""
     train = training_schedule(
         lengths,
         epochs=epochs,
@@ -107,7 +121,7 @@ def make_course(
         batch_tokens=batch_tokens,
         seed=seed,
     )
-    check = evaluation_schedule([len(each.page.ids) for each in apart], 2 * batch_tokens)
-    moved = Schedule([[len(first) + place for place in batch] for batch in check])
+    check = evaluation_schedule(others, 2 * batch_tokens)
+    moved = Schedule([[len(lengths) + place for place in batch] for batch in check])
     tokens = [sum(lengths[place] for place in batch) for batch in train]
-    return Course(len(first) + len(apart), train, moved, tokens), [*first, *apart]
+    return Course(len(lengths) + len(others), train, moved, tokens)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from ragdistill.distiller import Plan
-from ragdistill_query_rewriter.setup import Setup
+from ragdistill_query_rewriter.term_setup import TermSetup
 from ragdistill_query_rewriter.training import Recipe
 
 
-def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
+def make_plan(setup: TermSetup, recipe: Recipe, folder: Path) -> Plan:
     """Rewrites still to be written, and what a few of them take on this machine."""
     setup.meet()
     learnt, task = setup.learnt, setup.task

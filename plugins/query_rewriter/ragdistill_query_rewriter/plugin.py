@@ -16,7 +16,18 @@ METHODS = [
         target="ragdistill_query_rewriter.methods:Terms",
         paper="https://arxiv.org/abs/2005.11723",
     ),
+    Method(
+        name="query-rewriter/sequence",
+        summary="expansions that a teacher wrote and that find judged documents better",
+        target="ragdistill_query_rewriter.methods:Sequence",
+        paper="https://arxiv.org/abs/1606.07947",
+    ),
 ]
+
+
+def usual_method(config: RewriterConfig) -> str:
+    """The method of a task."""
+    return "sequence" if config.task == "expand" else "terms"
 
 
 @hookimpl
@@ -48,9 +59,10 @@ def ragdistill_commands(cli: click.Group) -> None:
         component(
             "query-rewriter",
             RewriterConfig,
-            method="terms",
+            method=usual_method,
             help="Distil a query rewriter.\n\nThe student learns to make a turn of a conversation stand by "
             "itself, from the rewrites of humans or of a language model, and from what words do to the "
-            "search. Finished stages are not done twice.",
+            "search; or, with --task expand, to give a query words and variants that find more. Finished "
+            "stages are not done twice.",
         )
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from ragdistill.data.collection import Query
 from ragdistill.errors import UserError
@@ -32,8 +32,15 @@ class OnnxSelector(Selector):
         return [said[:, 1] - said[:, 0] for said in self._runtime.logits(tokens)]
 
 
+class Rewriting(Protocol):
+    """Whatever rewrites."""
+
+    def rewrite(self, queries: Sequence[Query]) -> list[str]:
+        """The queries as they are to be searched with."""
+
+
 class Rewriter:
-    """Rewrites the queries of conversations.
+    """Rewrites the queries of conversations, or expands queries.
 
     ::
 
@@ -41,8 +48,8 @@ class Rewriter:
         rewriter.rewrite(["Who founded Zappa Records?", "Frank Zappa."], "When did he die?")
     """
 
-    def __init__(self, selector: Selector) -> None:
-        self._selector = selector
+    def __init__(self, student: Rewriting) -> None:
+        self._student = student
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "auto") -> Self:
@@ -62,11 +69,15 @@ class Rewriter:
                 where=path,
                 mend="name a run of ragdistill query-rewriter, or an export in it",
             )
+        if settings.task_of(path) == "expand":
+            from ragdistill_query_rewriter import sequences
+
+            return cls(sequences.load(path, device).appending())
         from ragdistill_query_rewriter.terms import TermStudent
 
         return cls(TermStudent.load(path, device))
 
     def rewrite(self, turns: Sequence[str], query: str) -> str:
         """``query``, asked after ``turns`` (questions and answers, the oldest first), with the words that
-        it lacks; as it is where it lacks none."""
-        return self._selector.rewrite([Query("", query, context_turns=tuple(turns))])[0]
+        it lacks; as it is where it lacks none. The words of expansions stand behind it."""
+        return self._student.rewrite([Query("", query, context_turns=tuple(turns))])[0]

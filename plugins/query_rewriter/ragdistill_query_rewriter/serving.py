@@ -16,7 +16,7 @@ from ragdistill.models.entry import entry
 from ragdistill.models.resolve import resolve
 from ragdistill.rag.serving import Reference
 from ragdistill.writing import Written
-from ragdistill_query_rewriter import prompts, settings
+from ragdistill_query_rewriter import expansions, prompts, settings
 from ragdistill_query_rewriter.rewriter import Rewriter
 from ragdistill_query_rewriter.serving_options import RewriterOptions
 
@@ -45,7 +45,8 @@ class ServedStudent:
     def __init__(self, reference: Reference, folder: Path, device: str) -> None:
         """Nothing is loaded yet."""
         self.name, self._folder, self._device = reference.name, folder, device
-        _ = settings.read(folder)
+        expands = settings.task_of(folder) == "expand"
+        _ = settings.read_sequence(folder) if expands else settings.read(folder)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -90,18 +91,24 @@ class ServedWriter:
 
     @cached_property
     def _writer(self) -> LocalWriter:
+        options = self._options
         return LocalWriter(
             self._model,
             self._device,
-            self._options.precision or causal.usual_precision(self._device),
-            template=prompts.template(),
-            new_tokens=self._options.rewrite_tokens,
+            options.precision or causal.usual_precision(self._device),
+            template=(expansions if self._expands else prompts).template(),
+            new_tokens=options.expansion_tokens if self._expands else options.rewrite_tokens,
         )
+
+    @property
+    def _expands(self) -> bool:
+        return self._options.task == "expand"
 
     @cached_property
     def fingerprint(self) -> str:
         """See ``Part``."""
-        return self._writer.fingerprint().id
+        told = self._writer.fingerprint().id
+        return sha256_json([told, self._options.original_weight]) if self._expands else told
 
     def describe(self) -> dict[str, Any]:
         """See ``Part``."""
@@ -118,8 +125,18 @@ class ServedWriter:
     def rewrite(self, turns: Sequence[str], query: str) -> str:
         """See ``Rewriter``; a query with no turn before it stands by itself, and one whose rewrite cannot
         be used stays as it is."""
+        if self._expands:
+            return self._expanded(query)
         if not turns:
             return query
         asked = Query("", query, context_turns=tuple(turns))
         ((_, [kept], _),) = self._writer.write([prompts.messages(asked)])
         return prompts.rewrite_of(asked, Written.of(kept)) or query
+
+    def _expanded(self, query: str) -> str:
+        """``query`` with the words of its expansions behind it; the corpus is not known here, so no variant is
+        held to its words."""
+        asked = Query("", query)
+        ((_, [kept], _),) = self._writer.write([expansions.messages(asked)])
+        told = expansions.expansion_of(asked, Written.of(kept), lambda word: True, 0.0)
+        return expansions.appended(query, told.variants, self._options.original_weight)

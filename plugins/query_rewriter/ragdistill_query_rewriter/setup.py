@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from ragdistill import causal, writing
 from ragdistill.data import leakage
@@ -19,15 +20,9 @@ from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.run_data import RunData
 from ragdistill.signals import default_address
 from ragdistill.signals.store import SignalStore, Space
-from ragdistill_query_rewriter import conversations, effects, prompts, terms
+from ragdistill_query_rewriter import conversations, prompts
 from ragdistill_query_rewriter.config import HUMAN, RewriterConfig
 from ragdistill_query_rewriter.conversations import Parts
-from ragdistill_query_rewriter.lesson import Example
-from ragdistill_query_rewriter.terms import TermStudent
-from ragdistill_query_rewriter.words import wanted
-
-DEFAULT_MODEL = "MiniLM"
-"""What a student is made of unless that is said."""
 
 
 class Setup(RunData):
@@ -41,7 +36,7 @@ class Setup(RunData):
     @cached_property
     def parts(self) -> Parts:
         """Which turns are learnt from."""
-        self._check_turns(self.collection.queries)
+        self.check_queries(self.collection.queries)
         elsewhere = self.config.eval_data is not None
         return conversations.divide(self.collection, self.config.seed, elsewhere=elsewhere)
 
@@ -54,10 +49,15 @@ class Setup(RunData):
         """
         config, turns = self.config, self.parts.learnt
         found = sample(turns, config.train_items, config.seed, key=lambda query: query.id)
-        self._check_turns(found)
+        self.check_queries(found)
         return found
 
-    def _check_turns(self, queries: Sequence[Query]) -> None:
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """Refuse queries that nothing could be learnt from.
+
+        Raises:
+            UserError: none follows a turn.
+        """
         if not any(query.context_turns for query in queries):
             raise UserError(
                 "no turn that is learnt from has a conversation before it",
@@ -102,35 +102,25 @@ class Setup(RunData):
         return self.config.teacher.startswith(CHAT.prefix)
 
     @cached_property
-    def base(self) -> ResolvedModel:
-        """The files of the model that the student is made of."""
-        return resolve(self.config.student_model or DEFAULT_MODEL)
-
-    def new_student(self) -> TermStudent:
-        """A student that has learnt nothing yet."""
-        config = self.config
-        return terms.make(
-            self.base,
-            config.device,
-            layers=config.student_layers,
-            window=config.window,
-            most=config.most_words,
-            seed=config.seed,
-        )
-
-    @cached_property
     def writer(self) -> writing.Writer | None:
         """The language model that rewrites; None where humans have."""
         config = self.config
         if self.human or not self.served:
             config.refuse_endpoint_options(CHAT.prefix)
-        if self.human:
-            return None
+        return None if self.human else self.language_model()
+
+    def language_model(self) -> EndpointWriter | LocalWriter:
+        """The one that ``--teacher`` names, asked as the task asks.
+
+        Raises:
+            UserError: it is not there, writes no text, or its endpoint cannot be used.
+        """
+        config = self.config
         if self.served:
             return EndpointWriter(
                 config.teacher,
                 config.teacher_url,
-                Settings(prompts.template(), temperature=0.0, max_tokens=config.rewrite_tokens),
+                Settings(self.template, temperature=0.0, max_tokens=self.cut_after),
                 key_env=config.teacher_key_env,
                 price=config.teacher_price,
                 budget=config.teacher_budget,
@@ -146,9 +136,23 @@ class Setup(RunData):
             model,
             device,
             config.precision or causal.usual_precision(device),
-            template=prompts.template(),
-            new_tokens=config.rewrite_tokens,
+            template=self.template,
+            new_tokens=self.cut_after,
         )
+
+    @property
+    def template(self) -> str:
+        """Digest of what a language model is asked by."""
+        return prompts.template()
+
+    @property
+    def cut_after(self) -> int:
+        """Tokens after which what it writes is cut."""
+        return self.config.rewrite_tokens
+
+    def request(self, query: Query) -> writing.Messages:
+        """What the teacher is asked of ``query``."""
+        return prompts.messages(query)
 
     @cached_property
     def asked(self) -> list[Query]:
@@ -159,12 +163,14 @@ class Setup(RunData):
     @cached_property
     def texts(self) -> Space | None:
         """Where its rewrites are stored."""
-        if self.writer is None:
-            return None
+        return None if self.writer is None else self.space_of(self.writer)
+
+    def space_of(self, writer: writing.Writer) -> Space:
+        """Where what ``writer`` writes is stored."""
         store = SignalStore(self.config.store or default_address())
         return store.space(
-            self.writer.fingerprint(),
-            teacher=self.writer.known_as,
+            writer.fingerprint(),
+            teacher=writer.known_as,
             accept_change=self.config.accept_teacher_change,
         )
 
@@ -172,7 +178,7 @@ class Setup(RunData):
     def unwritten(self) -> list[writing.Messages]:
         """Requests that no rewrite is stored of."""
         assert self.texts is not None
-        return writing.unwritten([prompts.messages(query) for query in self.asked], self.texts)
+        return writing.unwritten([self.request(query) for query in self.asked], self.texts)
 
     def meet(self) -> None:
         """Let the teacher show who it is, before anything is asked that is to be stored."""
@@ -184,22 +190,22 @@ class Setup(RunData):
         """Have rewritten what is not stored yet."""
         if self.writer is None or self.texts is None:
             return {"items": 0, "tokens": 0}
-        requests = [prompts.messages(query) for query in self.asked]
+        requests = [self.request(query) for query in self.asked]
         wrote = writing.collect(self.writer, requests, self.texts)
         return {"items": wrote.replies, "tokens": wrote.tokens}
 
-    def rewrites(self, queries: Sequence[Query]) -> list[str | None]:
-        """The teacher's rewrite of each turn; None where it has none. A turn that opens its conversation
-        is what a language model is not asked to rewrite."""
-        if self.texts is None:
-            return [query.rewrite for query in queries]
-        asked = [query for query in queries if query.context_turns]
-        replies = writing.stored(self.texts, [prompts.messages(query) for query in asked])
-        told = {
-            query.id: prompts.rewrite_of(query, reply)
-            for query, reply in zip(asked, replies, strict=True)
+    def describe_learnt(self) -> dict[str, Any]:
+        """``data.train`` of the report: how much there was to learn from."""
+        return {"turns": len(self.learnt)}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests of what the run stands on."""
+        return {
+            "teacher": HUMAN if self.writer is None else self.writer.digest,
+            "data": self.collection.digest,
+            "eval_data": self.eval_collection.digest,
         }
-        return [told.get(query.id) for query in queries]
 
     @cached_property
     def stage(self) -> Words:
@@ -244,48 +250,6 @@ class Setup(RunData):
             )
         return resolve(str(run / "student"))
 
-    def examples(self, student: TermStudent, queries: Sequence[Query]) -> list[Example]:
-        """Turns as they are learnt."""
-        pages, rewrites = student.read(queries), self.rewrites(queries)
-        judged = conversations.judgments(self.collection, queries)
-        measured = effects.measure(
-            self.stage, self.collection.documents, queries, pages, rewrites, judged
-        )
-        return [
-            Example(page, None if told is None else frozenset(wanted(query, told)), effect)
-            for query, page, told, effect in zip(queries, pages, rewrites, measured, strict=True)
-        ]
-
-    def check_lesson(self, student: TermStudent) -> None:
-        """Refuse a lesson that teaches nothing.
-
-        Raises:
-            UserError: no turn has a rewrite or a judgment, or no rewrite adds a word that could be picked.
-        """
-        config, where = self.config, self.config.data if self.human else "--teacher"
-        told = zip(self.learnt, self.rewrites(self.learnt), strict=True)
-        written = [(query, rewrite) for query, rewrite in told if rewrite is not None]
-        judged = conversations.judgments(self.collection, self.learnt)
-        if not (config.label_weight and written) and not (config.effect_weight and judged):
-            raise UserError(
-                "no turn that is learnt from has a rewrite, nor a judgment that --effect-weight lets teach",
-                where=where,
-                mend="add `rewrite` to queries.jsonl, or name a language model that writes whole ones with "
-                "--teacher",
-            )
-        if not (config.label_weight and written):
-            return
-        pages = student.read([query for query, _ in written])
-        if not any(
-            wanted(*pair) & page.words.keys() for pair, page in zip(written, pages, strict=True)
-        ):
-            raise UserError(
-                "no rewrite has a word of its conversation that its turn lacks, so nothing would be added",
-                where=where,
-                mend="bring rewrites that stand by themselves, or learn from judgments alone with "
-                "--label-weight 0",
-            )
-
     @cached_property
     def near_duplicates(self) -> list[leakage.Match]:
         """Turns that are measured on and resemble one that is learnt from, conversations and all."""
@@ -294,17 +258,6 @@ class Setup(RunData):
             for queries in (self.learnt, self.task.queries)
         )
         return leakage.near_duplicates(learnt, asked)
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """Digests of what the run stands on."""
-        data = self.collection.digest
-        return {
-            "teacher": HUMAN if self.writer is None else self.writer.digest,
-            "student": self.base.weights_digest,
-            "data": data,
-            "eval_data": self.eval_collection.digest,
-        }
 
 
 def _all_judged(data: Collection) -> Mapping[str, Mapping[str, int]]:
