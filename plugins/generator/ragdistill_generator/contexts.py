@@ -40,10 +40,17 @@ def _by_words(documents: Sequence[str], most: int) -> _Ranked:
     return lambda queries: stage.find([query.text for query in queries], most)
 
 
-def _by_run(source: str, collection: Collection, most: int) -> _Ranked:
+def ranking(source: str | None) -> Path | None:
+    """The file that says which documents are the contexts, if one does."""
+    if source is None or source == BM25:
+        return None
     given = Path(source).expanduser()
-    path = given / "rankings" / "student.trec" if given.is_dir() else given
-    if not path.is_file():
+    return given / "rankings" / "student.trec" if given.is_dir() else given
+
+
+def _by_run(source: str, collection: Collection, most: int) -> _Ranked:
+    path = ranking(source)
+    if path is None or not path.is_file():
         raise UserError(
             "is no run that ranked documents, and no TREC run file",
             where=source,
