@@ -1,12 +1,20 @@
 """Causal language models as every component uses them: loaded, asked as they were taught to be, and
 made to write many replies at once."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LogitsProcessor,
+)
 
 from ragdistill.errors import UserError, loading
 from ragdistill.models.entry import architecture
@@ -14,6 +22,18 @@ from ragdistill.models.resolve import ResolvedModel
 
 Precision = Literal["float32", "bfloat16"]
 """Of weights and states; log-probabilities are taken in float32."""
+_DAY = {
+    "d": "26",
+    "b": "Jul",
+    "B": "July",
+    "m": "07",
+    "Y": "2024",
+    "y": "24",
+    "a": "Fri",
+    "A": "Friday",
+}
+"""What chat templates that name the day are told (Llama 3.2's own where it knows none), by the letters of
+``strftime``: what is asked tomorrow is then what was asked today, in the store and in a run that goes on."""
 
 
 def usual_precision(device: str) -> Precision:
@@ -67,15 +87,16 @@ def depth(model: ResolvedModel) -> int:
 
 
 def window(model: ResolvedModel) -> int:
-    """Tokens of a text that it has positions for, by its configuration alone.
+    """Tokens of a text that it has positions for, by its configuration alone; no end where that names none.
 
     Raises:
-        UserError: that cannot be read, or does not say.
+        UserError: that cannot be read.
     """
     folder, options = _where(model)
     with loading(model.path, "configuration"):
         config = AutoConfig.from_pretrained(folder, **options)
-        return int(config.get_text_config().max_position_embeddings)
+        known = getattr(config.get_text_config(), "max_position_embeddings", None)
+        return sys.maxsize if known is None else int(known)
 
 
 def load_tokenizer(model: ResolvedModel) -> Any:
@@ -116,12 +137,22 @@ def as_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
             add_generation_prompt=True,
             # What follows is the answer, of models too that would think first (Qwen3's template).
             enable_thinking=False,
+            chat_template=_on_one_day(tokenizer.get_chat_template()),
         )
         return said
     text = "\n\n".join(message["content"] for message in messages)
     opening = tokenizer.bos_token_id
     begins = opening is not None and tokenizer("")["input_ids"][:1] == [opening]
     return f"{tokenizer.bos_token if begins else ''}{text}\n"
+
+
+def _on_one_day(template: str) -> str:
+    """A chat template that is told the same day whenever it asks."""
+    if "strftime_now" not in template:
+        return template
+    parts = "".join(f" | replace('%{letter}', '{told}')" for letter, told in _DAY.items())
+    # The line's end is not part of what is said (trim_blocks).
+    return f"{{% macro strftime_now(format) %}}{{{{ format{parts} }}}}{{% endmacro %}}\n{template}"
 
 
 def as_request(tokenizer: Any, text: str) -> str:
@@ -135,10 +166,33 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
+def words(tokenizer: Any) -> int:
+    """How many ids it has, from 0: a head may have more rows, with which it was padded."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
+def known_ends(model: ResolvedModel, tokenizer: Any) -> list[int]:
+    """What :func:`ending_ids` says of a model, by its files alone.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    folder, options = _where(model)
+    with loading(model.path, "configuration"):
+        if (model.path / "generation_config.json").is_file():
+            ends = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
+        else:
+            ends = AutoConfig.from_pretrained(folder, **options).get_text_config().eos_token_id
+    return _as_list(tokenizer.eos_token_id if ends is None else ends)
+
+
 def ending_ids(network: Any, tokenizer: Any) -> list[int]:
     """The tokens that end a reply, the usual one first; none where nothing ends it."""
     ends = network.generation_config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
+    return _as_list(tokenizer.eos_token_id if ends is None else ends)
+
+
+def _as_list(ends: list[int] | int | None) -> list[int]:
     if ends is None:
         return []
     return list(ends) if isinstance(ends, list) else [ends]
@@ -159,15 +213,21 @@ def write(
 
     Returns:
         Token ids of each reply, cut after ``new_tokens``; one that came to its end has the token that
-        ended it as its last.
+        ended it as its last. Ids that no token has are never written.
+
+    Raises:
+        UserError: a prompt has ids that the model does not have, or it says NaN.
     """
     ends = ending_ids(network, tokenizer)
+    rows, known = len(network.get_input_embeddings().weight), words(tokenizer)
+    check_ids(max(map(max, prompts)), rows)
     pad = tokenizer.pad_token_id
-    if pad is None:  # where a reply has ended, too, so it must not be read as a word
+    if pad is None or pad >= rows:  # where a reply has ended, too, so it must not be read as a word
         pad = ends[0] if ends else 0
     options = GenerationConfig(  # type: ignore[no-untyped-call,unused-ignore]
         max_new_tokens=new_tokens,
         **{"do_sample": False, **sampling},
+        suppress_tokens=list(range(known, rows)) or None,
         eos_token_id=ends or None,
         pad_token_id=pad,
     )
@@ -178,8 +238,35 @@ def write(
         input_ids=torch.tensor(padded, device=network.device),
         attention_mask=torch.tensor(seen, device=network.device),
         generation_config=options,
+        logits_processor=[_Finite()],
     )
     return [_ended(reply, ends) for reply in found[:, wide:].tolist()]
+
+
+def check_ids(greatest: int, rows: int) -> None:
+    """Refuse token ids, up to ``greatest``, of a model that has ``rows`` embeddings.
+
+    Raises:
+        UserError: one of them has none.
+    """
+    if greatest >= rows:
+        raise UserError(
+            f"the tokenizer has the id {greatest}, and its model embeddings of {rows} ids",
+            mend="bring the tokenizer and the weights that belong together",
+        )
+
+
+class _Finite(LogitsProcessor):
+    """Refuses what is no number: the likeliest of NaN would be written as any other token is."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The same ``scores`` ``[b, v]``."""
+        if not bool((scores < float("inf")).all()):
+            raise UserError(
+                "a model said NaN or infinity of what is to be written",
+                mend="check its weights, or compute in float32",
+            )
+        return scores
 
 
 def _ended(reply: list[int], ends: Sequence[int]) -> list[int]:

@@ -90,6 +90,12 @@ class LocalWriter(LocalModel):
         other._seed = seed
         return other
 
+    def likeliest(self) -> "LocalWriter":
+        """The same, with weights that are loaded, whose replies are its likeliest words."""
+        other = copy(self)
+        other._temperature = 0.0
+        return other
+
     def forecast(self, requests: Iterable[Messages]) -> Forecast:
         """What :meth:`write` would take, by what a few of the requests take now."""
         asked = [self._prompt(messages) for messages in requests]

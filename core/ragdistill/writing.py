@@ -78,6 +78,9 @@ class Writer(Protocol):
     def drawing(self, seed: int) -> "Writer":
         """The same, whose replies are drawn anew and stored apart."""
 
+    def likeliest(self) -> "Writer":
+        """The same, whose replies are its likeliest words."""
+
     def forecast(self, requests: Iterable[Messages]) -> "Forecast":
         """What ``write`` would take."""
 

@@ -154,7 +154,7 @@ class Cascade:
             }
             known = {key: value for key, value in options.items() if value is not None}
             config = resolve(command.config, None, known)
-            method = choose_method(component, config.method or command.method)
+            method = choose_method(component, command.chosen(config))
         return Base(component, method, config, self.folder(role))
 
     def _position(self, role: Role, given: Mapping[str, Any], *, planned: bool) -> Position:

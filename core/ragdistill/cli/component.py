@@ -27,11 +27,22 @@ EXIT_INCONCLUSIVE = 4
 
 
 class ComponentCommand(click.Command):
-    """A component's command, the dataclass that its options are of, and its usual method."""
+    """A component's command, and the dataclass that its options are of."""
 
-    def __init__(self, *args: Any, config: type[RunConfig], method: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        config: type[RunConfig],
+        method: str | Callable[[Any], str],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.config, self.method = config, method
+        self.config, self._method = config, method
+
+    def chosen(self, config: RunConfig) -> str:
+        """The method that ``config`` names, or the usual one for it."""
+        usual = self._method
+        return config.method or (usual if isinstance(usual, str) else usual(config))
 
 
 def config_of(name: str) -> type[RunConfig]:
@@ -94,14 +105,13 @@ def component(
         listed = options.pop("frontier") if frontier else None
         several = Frontier(listed, frontier) if frontier and listed is not None else None
         resolved = resolve(config, config_file, _typed(context, options))
-        usual = method if isinstance(method, str) else method(resolved)
-        chosen = choose_method(name, resolved.method or usual)
+        chosen = choose_method(name, command.chosen(resolved))
         asked = (resolved, out, stages, Sweep(sweep, sweep_trials), several)
         request = Request(name, chosen, *asked, dry_run=dry_run, as_json=as_json)
         context.exit(execute(request))
 
     parameters = [_option(field, config) for field in dataclasses.fields(config)]
-    return ComponentCommand(
+    command = ComponentCommand(
         name,
         config=config,
         method=method,
@@ -110,6 +120,7 @@ def component(
         help=help,
         short_help=help.partition("\n")[0],
     )
+    return command
 
 
 def _typed(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -164,6 +164,12 @@ class EndpointWriter:
         other._settings = replace(self._settings, seed=seed)
         return other
 
+    def likeliest(self) -> "EndpointWriter":
+        """The same, behind the same connection and budget, whose replies are its likeliest words."""
+        other = copy(self)
+        other._settings = replace(self._settings, temperature=0.0)
+        return other
+
     def forecast(self, requests: Iterable[Messages]) -> Forecast:
         """What ``write`` would take, at the most of what is written; how long is its own affair."""
         read = written = 0

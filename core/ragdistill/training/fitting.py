@@ -131,7 +131,7 @@ class Scheduled(Trainer):  # type: ignore[misc,unused-ignore]
             train_dataset=rows,
             eval_dataset=rows.select(range(course.items)),
             data_collator=collator,
-            callbacks=[MarkComplete(), EarlyStoppingCallback(PATIENCE)],
+            callbacks=[MarkComplete(), Patience()],
             **kwargs,
         )
 
@@ -158,6 +158,26 @@ class Scheduled(Trainer):  # type: ignore[misc,unused-ignore]
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+class Patience(EarlyStoppingCallback):  # type: ignore[misc,unused-ignore]
+    """Stops after :data:`PATIENCE` checks without improvement. A run that goes on from a checkpoint has the
+    patience that was left: what was checked before is in its log."""
+
+    def __init__(self) -> None:
+        super().__init__(PATIENCE)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """See above."""
+        super().on_train_begin(args, state, control, **kwargs)  # type: ignore[no-untyped-call,unused-ignore]
+        best, waited = math.inf, -1  # the first check is never one too many
+        for loss in (row["eval_loss"] for row in state.log_history if "eval_loss" in row):
+            waited = 0 if loss < best else waited + 1
+            best = min(best, loss)  # which NaN leaves as it is
+        self.early_stopping_patience_counter = max(waited, 0)
+        control.should_training_stop = waited >= PATIENCE
 
 
 class Bar(TrainerCallback):  # type: ignore[misc,unused-ignore]

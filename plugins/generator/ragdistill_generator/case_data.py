@@ -55,18 +55,22 @@ class CaseData(RunData, ABC):
     @cached_property
     def _measured(self) -> list[tuple[Case, int]]:
         config, data = self.config, self.eval_collection
-        parts = self.parts if data is self.collection else cases.divide(data, config.seed)
-        judged = parts.test
-        if config.eval_data is not None:
+        judged = self.parts.test
+        if self._apart:
             # Nothing of it trains, so all that is judged there is measured on.
             judged = {query: row for rows in data.qrels.values() for query, row in rows.items()}
         found = cases.measured(data, judged, self._find(data), config.eval_queries, config.seed)
         return [self.fitted(case) for case in found]
 
+    @cached_property
+    def _apart(self) -> bool:
+        """Whether what is measured on is another collection than what is learnt from, however it is named."""
+        return self.eval_collection.digest != self.collection.digest
+
     @property
     def split(self) -> str:
         """What the part is called that is measured on."""
-        if self.config.eval_data is not None:
+        if self._apart:
             return "all that is judged"
         return self.parts.name
 

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from ragdistill.config import option
+from ragdistill.config import flag, option
 from ragdistill.endpoint.options import EndpointConfig
 from ragdistill.errors import UserError
 from ragdistill_generator.feature_options import FeatureOptions
-from ragdistill_generator.policy_options import PolicyOptions
+from ragdistill_generator.policy_options import OWN, PolicyOptions
 from ragdistill_generator.reasoning_options import ReasoningConfig
 from ragdistill_generator.token_options import TokenConfig, faults
 
@@ -200,6 +200,7 @@ def check_together(
         UserError: naming one of them.
     """
     config.refuse_together(config.lora)
+    _refuse_unused(config, told=told, stored=stored)
     for wrong, where, why, mend in (
         (
             own is not None and config.answers not in ("auto", own),
@@ -223,6 +224,58 @@ def check_together(
     ):
         if wrong:
             raise UserError(why, where=where, mend=mend)
+
+
+_TOLD = ("temperature", "alpha", "divergence", "beta")
+_KEPT = ("kept", "draws", "mass", "top_k")
+
+
+def _refuse_unused(config: GeneratorConfig, *, told: bool, stored: bool) -> None:
+    """Refuse what is said of distributions that are not learnt, or not stored, or stored otherwise."""
+    own = config.tutor in OWN
+    for names, unused, why, mend in (
+        ((*_TOLD, *_KEPT), not told, f"{_ALONE} distributions", "leave it out"),
+        (
+            _KEPT,
+            told and not stored,
+            "of a teacher that is asked while the student learns nothing is stored",
+            _STORED,
+        ),
+        (
+            ("entropy_floor",),
+            told and (own or not stored),
+            "only what is stored of answers is softened",
+            _STORED,
+        ),
+        (("draws",), config.kept == "top-k", "nothing is drawn", "leave it out"),
+    ):
+        given = [name for name in names if getattr(config, name) != _default(name)]
+        if unused and given:
+            raise UserError(why, where=flag(given[0]), mend=mend)
+
+
+_ALONE = "only --method logits and on-policy learn the teacher's"
+_STORED = "leave it out, or leave out --tutor"
+
+
+def refuse_cap(config: GeneratorConfig) -> None:
+    """Refuse what is said of the likeliest tokens where teacher and student have the same, unless those are
+    what is stored.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for name in ("mass", "top_k"):
+        if config.kept != "top-k" and getattr(config, name) != _default(name):
+            raise UserError(
+                "says nothing of tokens that are drawn",
+                where=flag(name),
+                mend="give --kept top-k, too",
+            )
+
+
+def _default(name: str) -> object:
+    return {field.name: field.default for field in dataclasses.fields(GeneratorConfig)}[name]
 
 
 def _forward(config: GeneratorConfig) -> bool:

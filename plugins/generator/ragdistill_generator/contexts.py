@@ -40,8 +40,8 @@ def _by_words(documents: Sequence[str], most: int) -> _Ranked:
     return lambda queries: stage.find([query.text for query in queries], most)
 
 
-def file(source: str | None) -> Path | None:
-    """The ranking that ``source`` names, whether or not it is there; None where it names none."""
+def ranking(source: str | None) -> Path | None:
+    """The file that says which documents are the contexts, if one does."""
     if source is None or source == BM25:
         return None
     given = Path(source).expanduser()
@@ -49,7 +49,7 @@ def file(source: str | None) -> Path | None:
 
 
 def _by_run(source: str, collection: Collection, most: int) -> _Ranked:
-    path = file(source)
+    path = ranking(source)
     if path is None or not path.is_file():
         raise UserError(
             "is no run that ranked documents, and no TREC run file",

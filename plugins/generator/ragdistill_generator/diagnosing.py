@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ragdistill import diagnosis
+from ragdistill import causal, diagnosis
 from ragdistill.losses import LogitObjective, SparseTargets, token_divergences
 from ragdistill.losses.reshaping import entropies
 from ragdistill.metrics.calibration import best_temperature, calibration
@@ -59,6 +59,7 @@ def diagnose(setup: Setup, student: Student, show: int) -> dict[str, Any]:
         weights=setup.mentor.weights_digest,
         tokenizer=setup.mentor.tokenizer_digest,
         precision=setup.precision,
+        words=causal.words(setup.mentors.tokenizer),
     )
     told, coverage = _said(teller, told), None
     taught = told

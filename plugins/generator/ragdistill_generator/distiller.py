@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ragdistill import causal
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.losses import LogitObjective
@@ -61,7 +62,10 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
         setup = self.setup
         _ = self._recipe, setup.prompter, setup.eval_cases, setup.gold, setup.ends
         setup.meet()
+        setup.check_drawn()
         _ = setup.texts
+        if setup.gold:
+            _ = setup.learnt_pairs
         if setup.told:
             setup.check_tokens()
             cascade.check(self.config, self.folder)
@@ -117,6 +121,7 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
             lora=config.lora,
             int8=config.qat,
             context_weight=setup.context_weight,
+            vocabulary=causal.words(setup.tokenizer),
             trackers=trackers.parse(config.report_to),
         )
 
@@ -194,7 +199,7 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
         student = Student.load(self.student_folder, config.device)
         cases = setup.eval_cases
         replies = {
-            "teacher": [said.text.strip() for said in setup.answers(cases)],
+            "teacher": [said.text.strip() for said in setup.measured_answers],
             "student": evaluation.answer(student, setup.prompter, cases, setup.new_tokens),
         }
         theirs, ours = ([setup.final(reply) for reply in each] for each in replies.values())
@@ -236,7 +241,10 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
         cases = setup.eval_cases
         written = setup.as_lesson(zip(cases, theirs, strict=True))
         if self.told and written.examples and setup.theirs.like(setup.ours):
-            found["agreement"] = evaluation.agreement(setup.network, student.network, written)
+            words = causal.words(setup.tokenizer)
+            found["agreement"] = evaluation.agreement(
+                networks["teacher"], networks["student"], written, words
+            )
         right = self._right()
         known = setup.as_lesson(right)
         if known.examples:

@@ -83,20 +83,26 @@ def kept(folder: Path, name: str) -> tuple[list[Case], list[str]]:
     return cases, [row["answer"] for row in rows]
 
 
-def agreement(teacher: Any, student: Any, lesson: Lesson) -> dict[str, float]:
+def agreement(
+    teacher: Any, student: Any, lesson: Lesson, words: int | None = None
+) -> dict[str, float]:
     """How alike two networks of one vocabulary foretell the tokens of a lesson's answers.
+
+    Args:
+        words: ids that exist, from 0, however many rows their heads have; None for all that both have.
 
     Returns:
         Means over ``tokens``, in nats: forward ``kl`` and ``entropy`` of the teacher; ``top1``, the share
         of tokens of which both have the same likeliest; and each one's perplexity of them.
     """
     sums, tokens = np.zeros(5), 0
-    for labels, (theirs, ours) in _foretold((teacher, student), lesson):
-        words = min(theirs.shape[-1], ours.shape[-1])
-        p = theirs[:, :words].exp()
-        lost = (p * (theirs[:, :words] - ours[:, :words])).nan_to_num().sum()
+    rows = [len(each.get_output_embeddings().weight) for each in (teacher, student)]
+    words = min(rows) if words is None else min(words, *rows)
+    for labels, (theirs, ours) in _foretold((teacher, student), lesson, words):
+        p = theirs.exp()
+        lost = (p * (theirs - ours)).nan_to_num().sum()
         same = (theirs.argmax(dim=-1) == ours.argmax(dim=-1)).sum()
-        entropy = -(p * theirs[:, :words]).nan_to_num().sum()
+        entropy = -(p * theirs).nan_to_num().sum()
         own = [-said.gather(1, labels[:, None]).sum() for said in (theirs, ours)]
         sums += [float(each) for each in (lost, same, entropy, *own)]
         tokens += len(labels)
@@ -123,9 +129,11 @@ def calibrated(network: Any, lesson: Lesson) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _foretold(networks: Sequence[Any], lesson: Lesson) -> Iterator[tuple[Tensor, list[Tensor]]]:
+def _foretold(
+    networks: Sequence[Any], lesson: Lesson, words: int | None = None
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Row by row the tokens of a lesson's answers ``[n]``, and each network's log-probabilities there
-    ``[n, v]``."""
+    ``[n, v]``, of the first ``words`` ids."""
     for network in networks:
         lesson = lesson.read_by(network)
     rows = lesson.rows(range(len(lesson.examples)))
@@ -133,5 +141,5 @@ def _foretold(networks: Sequence[Any], lesson: Lesson) -> Iterator[tuple[Tensor,
     for place in range(len(rows)):
         batch = batches([{COLUMN: place}])
         inputs = {name: batch[name] for name in INPUTS & batch.keys()}
-        said = [reader.logits(inputs, batch[PLACES]).float() for reader in readers]
+        said = [reader.logits(inputs, batch[PLACES])[:, :words].float() for reader in readers]
         yield batch[LABELS].to(said[0].device), [each.log_softmax(dim=-1) for each in said]

@@ -83,7 +83,12 @@ def export(setup: Setup, folder: Path, config: GeneratorConfig) -> dict[str, Any
     runners = {name: load(each.folder) for name, each in made.items()}
     return {
         "exports": entries,
-        "speed": speed(setup, {"student": ours, **runners}, prompts[:TIMED], config),
+        "speed": speed(
+            setup,
+            {"student": ours, **runners},
+            prompts[:TIMED],
+            [setup.teacher_prompter.encode(case).ids for case in judge.cases[:TIMED]],
+        ),
     }
 
 
@@ -91,14 +96,22 @@ def speed(
     setup: Setup,
     runners: dict[str, Runner],
     prompts: Sequence[Sequence[int]],
-    config: GeneratorConfig,
+    theirs: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, Any]:
-    """How fast each writes, and the teacher if it is here, in turns."""
-    if not setup.served:
-        runners = {"teacher": TorchCausal(setup.network, setup.tokenizer), **runners}
+    """How fast each writes, and the teacher if it is here, in turns; ``theirs``: the same prompts as the
+    teacher's tokens, where those are others."""
     systems = {name: _streamed(runner) for name, runner in runners.items()}
+    asked = prompts if theirs is None else theirs
+    if not setup.served:
+        # It reads the same questions in its own tokens.
+        own = {tuple(prompt): each for prompt, each in zip(prompts, asked, strict=True)}
+        reads = _streamed(TorchCausal(setup.network, setup.teacher_prompter.tokenizer))
+        systems = {"teacher": lambda prompt, most: reads(own[tuple(prompt)], most), **systems}
     tokens = max(2, min(setup.new_tokens, 32))
-    return profile_generation(systems, prompts, new_tokens=tokens)
+    found = profile_generation(systems, prompts, new_tokens=tokens)
+    if "teacher" in found:
+        found["teacher"]["prompt_tokens"] = float(np.mean([len(prompt) for prompt in asked]))
+    return found
 
 
 def _streamed(runner: Runner) -> Generate:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ragdistill import causal
 from ragdistill.data.sampling import sample
 from ragdistill.losses import SparseTargets
 from ragdistill.packing import Group, Row, Tokens, pack
@@ -87,7 +88,9 @@ class Lesson:
     def answers_to_contexts(self) -> float:
         """Tokens of answers for each token of a beginning of which the teacher said something."""
         shared = _by_beginning(self.examples, range(len(self.examples)))
-        told = (self.examples[members[0]].read for members in shared.values())
+        # Where rows are not shared, a beginning is read with each question about it.
+        every = [members[:1] if self.together else members for members in shared.values()]
+        told = (self.examples[place].read for members in every for place in members)
         return sum(len(each.answer) for each in self.examples) / max(
             sum(len(said) for said in told if said is not None), 1
         )
@@ -95,7 +98,11 @@ class Lesson:
     def read_by(self, network: Any) -> "Lesson":
         """The same, in rows that ``network`` can read."""
         longest = max(map(len, self.examples))
-        return replace(self, together=self.together and shares(network, longest))
+        rows = len(network.get_input_embeddings().weight)
+        parts = ((each.beginning, each.question, each.answer) for each in self.examples)
+        causal.check_ids(max(max(part) for each in parts for part in each if part), rows)
+        pad = self.pad if self.pad < rows else 0
+        return replace(self, together=self.together and shares(network, longest), pad=pad)
 
     def divided(self, seed: int) -> tuple[list[int], list[int]]:
         """Places of the examples that are learnt, and of those held out: all of a beginning, unless

@@ -17,7 +17,7 @@ from ragdistill.signals.store import SignalStore, Space
 from ragdistill_generator import cascade, telling, translating
 from ragdistill_generator.case_data import CaseData
 from ragdistill_generator.cases import Case
-from ragdistill_generator.config import GeneratorConfig
+from ragdistill_generator.config import GeneratorConfig, refuse_cap
 from ragdistill_generator.lesson import Example, Lesson
 from ragdistill_generator.mixing import Mix
 from ragdistill_generator.prompts import Prompter
@@ -87,7 +87,7 @@ class Mentored(CaseData, ABC):
 
     @abstractmethod
     def prompter_of(self, tokenizer: Any) -> Prompter:
-        """How questions are put to a model of that tokenizer."""
+        """How questions are put to a model of that tokenizer; none is longer than all of them read."""
 
     def _reading(self, tokenizer: Any, prompter: Prompter, ends: list[int]) -> Reading:
         config = self.config
@@ -133,7 +133,7 @@ class Mentored(CaseData, ABC):
         if base.tokenizer_digest == self.model.tokenizer_digest:
             return self.theirs
         tokenizer = causal.load_tokenizer(base)
-        ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        ends = causal.known_ends(base, tokenizer)
         return self._reading(tokenizer, self.prompter_of(tokenizer), ends)
 
     @cached_property
@@ -179,6 +179,7 @@ class Mentored(CaseData, ABC):
             weights=self.mentor.weights_digest,
             tokenizer=self.mentor.tokenizer_digest,
             precision=self.precision,
+            words=causal.words(self.mentors.tokenizer),
         )
 
     @cached_property
@@ -201,10 +202,22 @@ class Mentored(CaseData, ABC):
 
     @cached_property
     def learnt_pairs(self) -> list[tuple[Case, str]]:
-        """Of what is learnt from, what the student can say, and the mentor whose distributions are learnt."""
+        """Of what is learnt from, what the student can say, and the mentor whose distributions are learnt.
+
+        Raises:
+            UserError: too few: there has to be one to learn, and one to hold out.
+        """
         if not self.told or self.alike:
-            return [pair for pair in self.train_pairs if self.ours.answer(pair[1])]
-        return self.translation.read(self.train_pairs)
+            found = [pair for pair in self.train_pairs if self.ours.answer(pair[1])]
+        else:
+            found = self.translation.read(self.train_pairs)
+        if len(found) < 2:
+            raise UserError(
+                f"{len(found)} answers are left to learn, and 2 are the least, one of them to be held out",
+                where=self.config.data,
+                mend="bring more answers, or raise --train-items or --answer-tokens",
+            )
+        return found
 
     @cached_property
     def lesson(self) -> Lesson:
@@ -236,7 +249,7 @@ class Mentored(CaseData, ABC):
         """Its examples; they stand behind the answers in a lesson."""
         if self.mix is None:
             return []
-        answers = sum(len(self.ours.answer(text)) + 1 for _, text in self.learnt_pairs)
+        answers = sum(len(self.ours.written(text)) for _, text in self.learnt_pairs)
         return self.mix.examples(self.ours, answers, self.config.seed)
 
     @cached_property
@@ -264,6 +277,8 @@ class Mentored(CaseData, ABC):
                 where="--kept",
                 mend="leave it out, or give --kept top-k",
             )
+        if self.same_tokens:
+            refuse_cap(config)
         if not self.alike and config.context_weight:
             raise UserError(
                 "contexts are not aligned where teacher and student have other tokens or templates",

@@ -3,8 +3,8 @@
 from pathlib import Path
 from time import perf_counter
 
-from ragdistill import writing
 from ragdistill.distiller import Plan
+from ragdistill.writing import Forecast
 from ragdistill_generator import cascade, variants
 from ragdistill_generator.policy_options import ASKED
 from ragdistill_generator.setup import Setup
@@ -18,11 +18,13 @@ _TRIED = 2
 def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
     """Answers still to be written, and what a few of them take on this machine."""
     setup.meet()
-    left = writing.unwritten(setup.asked, setup.texts)
-    told = setup.writer.forecast(left)
-    steps = [f"have {setup.writer.name} write {len(left):,} of {len(setup.asked):,} answers"]
-    seconds, stored = told.seconds, len(left) * setup.texts.record_bytes
-    items, tokens = len(left), told.tokens
+    parts = setup.unwritten()
+    left = sum(len(requests) for _, requests, _ in parts)
+    told = _together([writer.forecast(requests) for writer, requests, _ in parts])
+    asked = sum(len(requests) for _, requests in setup.asked)
+    steps = [f"have {setup.writer.name} write {left:,} of {asked:,} answers"]
+    seconds, stored = told.seconds, left * setup.texts.record_bytes
+    items, tokens = left, told.tokens
     below = cascade.planned(setup.config, folder) if setup.told else None
     if below is not None:  # whose run asks for the same answers
         steps += cascade.steps(setup.config, below)
@@ -59,6 +61,16 @@ def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
         store_bytes=stored,
         seconds=seconds,
         usd=setup.writer.usd(told.tokens, told.written),
+    )
+
+
+def _together(parts: list[Forecast]) -> Forecast:
+    """What all of them take."""
+    seconds = [part.seconds for part in parts if part.seconds is not None]
+    return Forecast(
+        sum(part.tokens for part in parts),
+        sum(part.written for part in parts),
+        sum(seconds) if len(seconds) == len(parts) else None,
     )
 
 

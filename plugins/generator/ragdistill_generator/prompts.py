@@ -22,7 +22,7 @@ _REASONING: Mapping[Style, str] = {
     "short": "Then answer in as few words as possible",
     "cited": "Then answer, and cite the context that you used by its number, as [1]",
 }
-_QUESTION, _CONTEXTS = "\x00question\x00", "\x00contexts\x00"
+_QUESTION, _CONTEXTS, _PROBE = "\x00question\x00", "\x00contexts\x00", "\x00system\x00"
 LEAST_CONTEXT = 16
 """Tokens of context that must be left for a question to be worth asking."""
 
@@ -53,8 +53,15 @@ class Prompter:
     @cached_property
     def template(self) -> str:
         """What is put around contexts and question, chat template included: replies to another one are
-        other replies."""
-        return self._render(_CONTEXTS, _QUESTION)
+        other replies.
+
+        Raises:
+            UserError: the chat template does not say both as they are given to it.
+        """
+        told = self._render(_CONTEXTS, _QUESTION)
+        if told.count(f" {_QUESTION}") != 1 or told.count(_CONTEXTS) != 1:
+            raise self._unusable("does not say once, and as it stands, what the user says")
+        return told
 
     @property
     def words(self) -> tuple[str, str]:
@@ -63,16 +70,16 @@ class Prompter:
 
     @cached_property
     def with_system(self) -> bool:
-        """Whether the chat template takes a system message."""
-        probe = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+        """Whether the chat template takes a system message, and says it."""
+        probe = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "u"}]
         try:
-            as_chat(self.tokenizer, probe)
+            told = as_chat(self.tokenizer, probe)
         except Exception as error:
             # Templates refuse by raise_exception, which is a TemplateError of jinja2.
-            if type(error).__module__.partition(".")[0] != "jinja2":
+            if not _of_template(error):
                 raise
             return False
-        return True
+        return _PROBE in told
 
     def room(self, case: Case) -> int:
         """Tokens that its question leaves for contexts; negative where it is itself too long."""
@@ -101,18 +108,19 @@ class Prompter:
             )
         kept, left = [], room
         for place, text in enumerate(case.contexts):
+            if sizes[place] <= left:
+                kept.append(text)
+            elif said := self._cut(place, text, left):
+                kept.append(said)
+            left -= sizes[place]
             if left <= 0:
                 break
-            kept.append(self._cut(place, text, left) if sizes[place] > left else text)
-            left -= sizes[place]
         return replace(case, contexts=tuple(kept)), sum(sizes) - room
 
     def _cut(self, place: int, text: str, room: int) -> str:
-        """The first ``room`` tokens of a listed context."""
-        ids = token_ids(self.tokenizer, text)
-        over = len(token_ids(self.tokenizer, _listed(place, ""))) + 1
-        said: str = self.tokenizer.decode(ids[: max(1, room - over)])
-        return said
+        """What of a context has room, listed, in so many tokens; nothing where its number takes them all."""
+        most = room - len(token_ids(self.tokenizer, _listed(place, ""))) - 1
+        return first_tokens(self.tokenizer, text, most)
 
     def messages(self, case: Case) -> list[dict[str, str]]:
         """The case as a conversation that the answer ends."""
@@ -135,7 +143,19 @@ class Prompter:
         return [{"role": "system", "content": system}, {"role": "user", "content": asked}]
 
     def _render(self, contexts: str, question: str) -> str:
-        return as_chat(self.tokenizer, self._messages(contexts, question))
+        try:
+            return as_chat(self.tokenizer, self._messages(contexts, question))
+        except Exception as error:
+            if not _of_template(error):
+                raise
+            raise self._unusable(f"cannot be used ({error})") from error
+
+    def _unusable(self, why: str) -> UserError:
+        return UserError(
+            f"its chat template {why}",
+            where=self.tokenizer.name_or_path or "tokenizer",
+            mend="mend chat_template.jinja, or take it away",
+        )
 
 
 class ReasoningPrompter(Prompter):
@@ -151,6 +171,23 @@ class ReasoningPrompter(Prompter):
             f"<answer>{REFUSAL}</answer>"
         )
         return system, "\nReasoning and answer:"
+
+
+def first_tokens(tokenizer: Any, text: str, most: int) -> str:
+    """The beginning of ``text`` that takes at most so many tokens: none of its characters is broken."""
+    if not tokenizer.is_fast:
+        said: str = tokenizer.decode(token_ids(tokenizer, text)[: max(0, most)])
+        return said
+    told = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    places = told["offset_mapping"]
+    if most >= len(places):
+        return text
+    # A token may be a part of the character that the next one goes on with.
+    return text[: min(places[most - 1][1], places[most][0])] if most > 0 else ""
+
+
+def _of_template(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] == "jinja2"
 
 
 def _listed(place: int, text: str) -> str:

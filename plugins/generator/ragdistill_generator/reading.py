@@ -26,24 +26,35 @@ class Reading:
         """An answer's tokens without the one that ends it, no more than are written."""
         return token_ids(self.tokenizer, text)[: self.answer_tokens - 1] if text else []
 
+    def whole(self, text: str) -> bool:
+        """Whether an answer is no longer than what is written."""
+        return len(token_ids(self.tokenizer, text)) < self.answer_tokens
+
+    def written(self, text: str) -> list[int]:
+        """An answer's tokens with the one that ends it; one that is cut does not end, for who learns it would
+        learn to break off."""
+        ids = self.answer(text)
+        return [*ids, *self.ends[:1]] if ids and self.whole(text) else ids
+
     def ids(self, text: str, most: int) -> list[int]:
         """The first tokens of any text."""
         return token_ids(self.tokenizer, text)[:most]
 
     def example(self, case: Case, answer: Tokens) -> Example:
-        """A question with its answer."""
+        """A question with its answer, as it is to be written."""
         prompt = self.prompter.encode(case)
-        return Example(prompt.beginning, prompt.question, [*answer, *self.ends[:1]])
+        return Example(prompt.beginning, prompt.question, answer)
 
     def lesson(self, pairs: Iterable[tuple[Case, str]]) -> Lesson:
         """Cases with answers as tokens; empty answers are left out."""
-        told = ((case, self.answer(text)) for case, text in pairs)
+        told = ((case, self.written(text)) for case, text in pairs)
         examples = [self.example(case, ids) for case, ids in told if ids]
         return Lesson(examples, self.batch_tokens, pad=self.tokenizer.pad_token_id or 0)
 
     def like(self, other: "Reading") -> bool:
-        """Whether both read the same tokens in the same template."""
-        return self.same_tokens(other) and self.prompter.template == other.prompter.template
+        """Whether both read the same tokens in the same template, and end an answer by the same."""
+        same = self.same_tokens(other) and self.ends[:1] == other.ends[:1]
+        return same and self.prompter.template == other.prompter.template
 
     def same_tokens(self, other: "Reading") -> bool:
         """Whether both have the same tokens."""

@@ -1,28 +1,23 @@
 """What the generator's stages stand on: each thing is read once, and only when it is needed."""
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ragdistill import causal, writing
 from ragdistill.encoder import pick_device
-from ragdistill.endpoint.chat import CHAT, Settings
-from ragdistill.endpoint.writer import EndpointWriter
+from ragdistill.endpoint.chat import CHAT
 from ragdistill.errors import UserError
 from ragdistill.files import sha256_file, sha256_json
-from ragdistill.local_writer import LocalWriter
+from ragdistill.metrics.refusals import REFUSAL
 from ragdistill.models.resolve import ResolvedModel, resolve
-from ragdistill.signals import default_address
-from ragdistill.signals.fingerprint import Fingerprint
-from ragdistill.signals.store import SignalStore, Space
 from ragdistill.training.pruning import choose_layers
-from ragdistill.writing import Messages, Written
 from ragdistill_generator import contexts
+from ragdistill_generator.answered import Answered
 from ragdistill_generator.cases import Case
 from ragdistill_generator.config import GeneratorConfig
 from ragdistill_generator.lesson import Lesson
-from ragdistill_generator.mentored import Mentored
 from ragdistill_generator.policy_options import ASKED, OWN, TutorName
 from ragdistill_generator.prompts import Prompter
 
@@ -30,7 +25,7 @@ WINDOW = 2048
 """Tokens of a question, its contexts and its answer, where that is not said."""
 
 
-class Setup(Mentored):
+class Setup(Answered):
     """Models, data and stored signals of one run."""
 
     prompts: ClassVar[type[Prompter]] = Prompter
@@ -150,14 +145,20 @@ class Setup(Mentored):
         return self.prompter_of(self.tokenizer)
 
     def prompter_of(self, tokenizer: Any) -> Prompter:
-        """How questions are put to a model of that tokenizer.
+        """How questions are put to a model of that tokenizer; none is longer than all of them read.
 
         Raises:
-            UserError: answers leave no room for them.
+            UserError: answers leave no room for them, or one of the models reads less.
         """
         config = self.config
-        known = [WINDOW, int(tokenizer.model_max_length)]
-        window = config.window or min(known)
+        reads, name = self._shortest
+        window = config.window or min(WINDOW, int(tokenizer.model_max_length), reads)
+        if window > reads:
+            raise UserError(
+                f"{window} tokens are more than {name} reads ({reads})",
+                where="--window",
+                mend="lower it",
+            )
         if window <= self.new_tokens:
             raise UserError(
                 f"answers of {self.new_tokens} tokens leave nothing of a window of {window}",
@@ -165,6 +166,13 @@ class Setup(Mentored):
                 mend="raise it, or have less written (--answer-tokens)",
             )
         return self.prompts(tokenizer, window, self.new_tokens, config.style)
+
+    @cached_property
+    def _shortest(self) -> tuple[int, str]:
+        """What the models read, at the most, and which reads no more."""
+        models = [self.base, *([] if self.served else [self.model, self.mentor_base])]
+        by_path = {model.path: model for model in models}
+        return min((causal.window(model), model.name) for model in by_path.values())
 
     @property
     def new_tokens(self) -> int:
@@ -176,41 +184,10 @@ class Setup(Mentored):
         return reply.strip()
 
     def known(self, case: Case) -> str | None:
-        """What is to be written where a right answer is known, whole; None where it is not."""
-        return case.references[0] if case.references else None
-
-    @cached_property
-    def writer(self) -> writing.Writer:
-        """The teacher as one that writes."""
-        config = self.config
-        asked = self.teacher_prompter.template
-        template = sha256_json(asked) if self.served else asked
-        if not self.served:
-            config.refuse_endpoint_options(CHAT.prefix)
-            found = LocalWriter(
-                self.model,
-                pick_device(config.device),
-                self.precision,
-                template=template,
-                new_tokens=self.new_tokens,
-                temperature=config.sampling,
-                seed=config.seed,
-            )
-            # Loaded once, for what it writes and for what it says of tokens.
-            vars(found)["network"] = self.network
-            return found
-        return EndpointWriter(
-            config.teacher,
-            config.teacher_url,
-            Settings(template, temperature=config.sampling, max_tokens=self.new_tokens),
-            key_env=config.teacher_key_env,
-            price=config.teacher_price,
-            budget=config.teacher_budget,
-            concurrency=config.teacher_concurrency,
-            timeout=config.teacher_timeout,
-            store=config.store,
-            accept_change=config.accept_teacher_change,
-        )
+        """What is to be written where a right answer is known, whole: that there is none where the contexts
+        are known to hold none; None where it is not known."""
+        told = next((each for each in case.references if each.strip()), None)
+        return REFUSAL if told is None and case.answerable is False else told
 
     @cached_property
     def gold(self) -> bool:
@@ -220,44 +197,24 @@ class Setup(Mentored):
             UserError: they are to be, and there are none.
         """
         wanted = self._own or self.config.answers
-        any_known = any(self.known(case) for case in self.train_cases)
+        # Of refusals alone no answers are learnt.
+        any_known = any(self.known(case) for case in self.train_cases if case.references)
         if wanted == "gold" and not any_known:
             raise UserError(self.unknown[0], where=self.config.data, mend=self.unknown[1])
         return wanted != "teacher" and any_known
 
-    def requests(self, asked: Sequence[Case]) -> list[Messages]:
-        """What the teacher is asked."""
-        return [self.teacher_prompter.messages(case) for case in asked]
+    def check_drawn(self) -> None:
+        """Refuse to draw what is not learnt.
 
-    @cached_property
-    def asked(self) -> list[Messages]:
-        """All that it has to answer: what is measured on, and what is learnt from its answers."""
-        return self.requests([*self.eval_cases, *([] if self.gold else self.train_cases)])
-
-    @cached_property
-    def texts(self) -> Space:
-        """Where its answers are stored."""
-        return self.space(self.writer.fingerprint())
-
-    @property
-    def known_as(self) -> str:
-        """What the store knows the teacher by."""
-        return self.writer.known_as
-
-    def space(self, kept: Fingerprint) -> Space:
-        """Where what has this fingerprint is stored."""
-        store = SignalStore(self.config.store or default_address())
-        change = self.config.accept_teacher_change
-        return store.space(kept, teacher=self.writer.known_as, accept_change=change)
-
-    def meet(self) -> None:
-        """Let the teacher show who it is, before anything is asked that is to be stored."""
-        self.writer.meet(partial(lambda: bool(writing.unwritten(self.asked, self.texts))))
-        vars(self).pop("texts", None)
-
-    def answers(self, asked: Sequence[Case]) -> list[Written]:
-        """What the teacher answered."""
-        return writing.stored(self.texts, self.requests(asked))
+        Raises:
+            UserError: the data's own answers are learnt, and the teacher's are to be drawn.
+        """
+        if self.gold and self.config.sampling:
+            raise UserError(
+                "nothing that the teacher writes is learnt, and it is measured by its likeliest words",
+                where="--sampling",
+                mend="leave it out, or give --answers teacher",
+            )
 
     @cached_property
     def train_pairs(self) -> list[tuple[Case, str]]:
@@ -292,15 +249,14 @@ class Setup(Mentored):
     @cached_property
     def ends(self) -> list[int]:
         """The tokens that end an answer."""
-        known = self.tokenizer.eos_token_id
-        if self.itself:
-            return causal.ending_ids(self.network, self.tokenizer)
-        return [] if known is None else [known]
+        return causal.known_ends(self.base, self.tokenizer)
 
     def collect(self) -> dict[str, Any]:
         """Have written and told what is not stored yet."""
-        wrote = writing.collect(self.writer, self.asked, self.texts)
-        items, tokens = wrote.replies, wrote.tokens
+        items = tokens = 0
+        for writer, requests in self.asked:
+            wrote = writing.collect(writer, requests, self.space(writer.fingerprint()))
+            items, tokens = items + wrote.replies, tokens + wrote.tokens
         if self.stores:
             told = self.teller.collect(
                 self.told_lesson, self.context_weight > 0, self.distributions
@@ -323,10 +279,10 @@ class Setup(Mentored):
             others["via"] = self.mentor_base.weights_digest
         if self.mix is not None:
             others["mix"] = self.mix.collection.digest
+        if (ranked := contexts.ranking(self.config.contexts_from)) is not None:
+            others["contexts"] = sha256_file(ranked)
         if self.teacher_prompter is not self.prompter:
             others["teacher_template"] = sha256_json(self.teacher_prompter.template)
-        if (ranked := contexts.file(self.config.contexts_from)) is not None:
-            others["contexts"] = sha256_file(ranked)
         return others | {
             "teacher": self.writer.digest,
             "student": student,

@@ -50,9 +50,25 @@ class Told:
 class Teller:
     """A teacher whose distributions are had on this machine."""
 
-    def __init__(self, network: Any, kept: Kept, *, weights: str, tokenizer: str, precision: str):
-        """``weights`` and ``tokenizer``: digests of them."""
+    def __init__(
+        self,
+        network: Any,
+        kept: Kept,
+        *,
+        weights: str,
+        tokenizer: str,
+        precision: str,
+        words: int | None = None,
+    ) -> None:
+        """
+        Args:
+            weights, tokenizer: digests of them.
+            words: ids that exist, from 0; None for all. The rows beyond, with which a head was padded, are no
+                part of what is said.
+        """
         self._network, self._kept = network, kept
+        rows = len(network.get_output_embeddings().weight)
+        self._words = rows if words is None else min(words, rows)
         self._weights, self._tokenizer = weights, tokenizer
         self._precision = precision
 
@@ -68,8 +84,7 @@ class Teller:
     @property
     def codec(self) -> LogitCodec:
         """How it is stored."""
-        head = self._network.get_output_embeddings()
-        return LogitCodec(len(head.weight), self._kept)
+        return LogitCodec(self._words, self._kept)
 
     def fingerprint(self) -> Fingerprint:
         """What identifies it."""
@@ -143,6 +158,7 @@ class Teller:
                     logits = torch.nn.functional.linear(states[low:high], head.weight, head.bias)
                 else:
                     logits = reader.logits(told, every[low:high])
+                logits = logits[:, : self._words]
                 labels = np.asarray(item.labels[low - start : high - start])
                 parts.append(self._kept.take(logits.float().cpu().numpy(), labels, rng))
             yield TokenDistributions.joined(parts)

@@ -1,7 +1,7 @@
 """Fitting the student to answers, and to what the teacher said of their tokens."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,6 +99,7 @@ def fit(
         if other is not None:
             lesson = lesson.read_by(other)
     course, rows, (learnt, apart) = make_course(lesson, epochs=recipe.epochs, seed=recipe.seed)
+    recipe = _with_words(recipe, network if tutor is None else tutor.network, network)
     told = (network, lesson, rows, recipe)
     parts = alone(*told, terms) if tutor is None else tutor.parts(*told)
     ours = (course, parts.batches, recipe, folder, parts.maps, parts.kind)
@@ -117,6 +118,14 @@ def alone(network: Any, lesson: Lesson, rows: Sequence[Row], recipe: Recipe, ter
     reading = recipe.context_weight * lesson.answers_to_contexts
     loss = AnswerLoss(network, recipe.objective, None, recipe.vocabulary, reading, terms)
     return Parts(loss, Batches(lesson, rows), maps=terms.maps())
+
+
+def _with_words(recipe: Recipe, *networks: Any) -> Recipe:
+    """The recipe with no more ids than all of them have rows for."""
+    if recipe.vocabulary is None:
+        return recipe
+    rows = [len(each.get_output_embeddings().weight) for each in networks]
+    return replace(recipe, vocabulary=min(recipe.vocabulary, *rows))
 
 
 def prepare(network: Any, recipe: Recipe) -> Callable[[], None]:

@@ -59,8 +59,9 @@ class Translation:
             # How likely it is that something unknown comes, says nothing of what comes.
             if unknown is None or unknown not in told[pair.start : pair.stop]
         ]
-        # An answer that one of them cut does not end where the other's does.
-        if left[-1] == right[-1] and self.theirs.ends and self.ours.ends:
+        # An answer that one of them cut does not end.
+        whole = self.theirs.whole(text) and self.ours.whole(text)
+        if whole and self.theirs.ends and self.ours.ends:
             found.append(Pair(len(said), len(told), len(told) + 1))
         return found
 
@@ -72,7 +73,7 @@ class Translation:
         pairs = self.pairs(text)
         alone = sum(pair.stop - pair.start == 1 for pair in pairs)
         merged = len(pairs) - alone if self.chain else 0
-        return Coverage(len(self.ours.answer(text)) + len(self.ours.ends[:1]), alone, merged)
+        return Coverage(len(self.ours.written(text)), alone, merged)
 
     def lesson(self, texts: Sequence[str], told: Lesson, lesson: Lesson) -> tuple[Lesson, Coverage]:
         """The student's ``lesson`` with what the teacher said of the same answers, ``told``; nothing of contexts.

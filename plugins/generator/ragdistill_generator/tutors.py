@@ -75,9 +75,11 @@ class Tutor:
 
 def _answers_to_contexts(lesson: Lesson) -> float:
     """Tokens of answers for each token of a context that is foretold."""
-    contexts = {tuple(each.beginning): len(each.beginning) - 1 for each in lesson.examples}
+    read = [tuple(each.beginning) for each in lesson.examples]
+    # Where rows are not shared, a beginning is read with each question about it.
+    contexts = sum(len(each) - 1 for each in (set(read) if lesson.together else read))
     answers = sum(len(each.answer) for each in lesson.examples)
-    return answers / max(sum(contexts.values()), 1)
+    return answers / max(contexts, 1)
 
 
 @torch.no_grad()

@@ -79,6 +79,10 @@ class Feedback:
         """See ``Writer``; nothing is drawn."""
         return self
 
+    def likeliest(self) -> "Feedback":
+        """See ``Writer``; nothing is drawn."""
+        return self
+
     def forecast(self, requests: Iterable[Messages]) -> Forecast:
         """See ``Writer``; a search for each, and no token."""
         return Forecast(0, 0, None)
