@@ -161,6 +161,10 @@ def test_options_reach_their_part_alone(data: Path) -> None:
     assert result.exit_code == 2
     assert "embedder: " in result.output
     assert "was started with --size 4, not 5" in result.output
+    # Other questions would need other contexts than those that the generator has learnt from.
+    result = run(data, *more, "--set", "rewriter.names=x,y", "--seed", "5", "--eval-queries", "3")
+    assert result.exit_code == 2
+    assert "was started with --eval-queries unset, not 3" in result.output
 
 
 def test_a_plan_adds_the_parts_up_and_does_nothing(data: Path) -> None:

@@ -86,6 +86,16 @@ class Cascade:
         """Whether the students have found the contexts of the generator's questions."""
         return self._questions.is_dir() and self._contexts.is_file()
 
+    def wants_contexts(self) -> bool:
+        """Whether they have to look again: what they find may be other than what an unfinished run began with,
+        which that run then refuses."""
+        if "generator" not in self.roles or self.asked.independent:
+            return False
+        if not (self.finished("generator") and self.found()):
+            return True
+        known = read_manifest(self.folder("generator")).get("config", {})
+        return bool(known.get("eval_queries") != self.base("generator").config.eval_queries)
+
     def finished(self, role: Role) -> bool:
         """Whether it has nothing left to do."""
         if not (self.folder(role) / "run.json").is_file():
@@ -192,9 +202,11 @@ class Cascade:
             return
         with tempfile.TemporaryDirectory() as scratch:
             self._for_now = Path(scratch) / self._divided.name
-            beir.write(self._for_now, divided(self.collection, self.asked.seed))
-            yield
-        self._for_now = None
+            try:
+                beir.write(self._for_now, divided(self.collection, self.asked.seed))
+                yield
+            finally:
+                self._for_now = None
 
     def retrieve(self) -> None:
         """Have the students so far find contexts for what the generator learns from and is measured on."""

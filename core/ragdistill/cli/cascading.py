@@ -15,6 +15,7 @@ from ragdistill import processes
 from ragdistill.cli.cascade import COMPARED, Asked, Cascade
 from ragdistill.cli.running import stage_lines
 from ragdistill.cli.runs import advanced, write_report
+from ragdistill.config import flag
 from ragdistill.distiller import STAGES, Plan
 from ragdistill.errors import UserError
 from ragdistill.files import write_json, writing
@@ -61,7 +62,7 @@ def run(asked: Asked) -> tuple[dict[Role, dict[str, Any]], dict[str, Any]]:
 def _distilled(cascade: Cascade, role: Role) -> dict[str, Any]:
     """One part, to its report."""
     new = not cascade.finished(role)
-    if role == "generator" and (new or not cascade.found()) and not cascade.asked.independent:
+    if role == "generator" and cascade.wants_contexts():
         cascade.retrieve()
     base = cascade.base(role)
     with told_of(role), advanced(base, STAGES) as (run, distiller):
@@ -161,12 +162,14 @@ def _refuse_other(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise UserError(
             f"was started {was} --independent", where=folder, mend="choose another --out"
         )
-    if former.get("seed", config["seed"]) != config["seed"]:
-        raise UserError(
-            f"was started with --seed {former['seed']}, not {config['seed']}",
-            where=folder,
-            mend="give the former value, or choose another --out",
-        )
+    for key in ("seed", "eval_queries"):
+        if former.get(key, config[key]) != config[key]:
+            was, now = ("unset" if each[key] is None else each[key] for each in (former, config))
+            raise UserError(
+                f"was started with {flag(key)} {was}, not {now}",
+                where=folder,
+                mend="give the former value, or choose another --out",
+            )
     digest = found.get("inputs", {}).get("data")
     if digest not in (None, manifest["inputs"]["data"]):
         raise UserError(
