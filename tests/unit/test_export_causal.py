@@ -62,7 +62,8 @@ def replies(model: TorchCausal) -> list[list[int]]:
     for prompt in PROMPTS:
         reply: list[int] = []
         while len(reply) < NEW and END not in reply:
-            reply.append(int(model.log_probs([*prompt, *reply], [0])[0].argmax()))
+            said = model.log_probs([*prompt, *reply], [0])[0]
+            reply.append(int(said[: len(make_tokenizer())].argmax()))
         found.append(reply)
     return found
 

@@ -64,6 +64,7 @@ def test_verbs_and_components_are_listed_apart(cli: PluginGroup) -> None:
     assert set(re.findall(r"^  (\S+)", verbs, re.MULTILINE)) == {
         "data",
         "diagnose",
+        "distill-all",
         "embed",
         "methods",
         "models",

@@ -134,6 +134,9 @@ class CausalRecord(Record):
     source_digest: str
     """SHA-256 of the weights it was made from."""
     precision: str = "fp32"
+    words: int | None = None
+    """How many ids have a token, from 0; others, with which a head was padded, are never written. None for
+    all."""
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:

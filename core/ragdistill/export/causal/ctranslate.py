@@ -130,6 +130,8 @@ class CTranslateCausal:
                 mend="export the model again",
             ) from error
         self._ends = list(self.record.end_ids)
+        phantoms = [] if self.record.words is None else self._words[self.record.words :]
+        self._never = [[each] for each in phantoms] or None
 
     def generate(self, prompts: Sequence[Ids], new_tokens: int) -> list[list[int]]:
         """See :class:`~ragdistill.export.causal.runner.Runner`."""
@@ -146,6 +148,7 @@ class CTranslateCausal:
             [self._named(prompt) for prompt in prompts],
             max_length=new_tokens,
             end_token=self._ends,
+            suppress_sequences=self._never,
             return_end_token=True,
             include_prompt_in_result=False,
         )
@@ -154,7 +157,10 @@ class CTranslateCausal:
     def stream(self, prompt: Ids, new_tokens: int) -> Iterator[int]:
         """See :class:`~ragdistill.export.causal.runner.Runner`."""
         steps = self._generator.generate_tokens(
-            self._named(prompt), max_length=new_tokens, end_token=self._ends
+            self._named(prompt),
+            max_length=new_tokens,
+            end_token=self._ends,
+            suppress_sequences=self._never,
         )
         for step in steps:
             yield step.token_id

@@ -79,7 +79,7 @@ class OnnxCausal:
         reading = _Reading(self._session, self._device, self._past, prompts)
         said = reading.prompts(1)
         while True:
-            told = said[:, -1].argmax(axis=-1)
+            told = said[:, -1, : self.record.words].argmax(axis=-1)
             yield told
             said = reading.step(told[:, None])
 

@@ -66,7 +66,7 @@ class TorchCausal:
     def __init__(self, network: Any, tokenizer: Any) -> None:
         """Run ``network`` where it is; ``tokenizer`` says what ends a reply where the model does not."""
         self.network, self.tokenizer = network, tokenizer
-        self._ends = causal.ending_ids(network, tokenizer)
+        self._ends, self._words = causal.ending_ids(network, tokenizer), causal.words(tokenizer)
 
     def generate(self, prompts: Sequence[Ids], new_tokens: int) -> list[list[int]]:
         """See :class:`Runner`."""
@@ -86,7 +86,7 @@ class TorchCausal:
                 use_cache=True,
                 logits_to_keep=1,
             )
-            ids, past = [int(told.logits[0, -1].argmax())], told.past_key_values
+            ids, past = [int(told.logits[0, -1, : self._words].argmax())], told.past_key_values
             yield ids[0]
             if ids[0] in self._ends:
                 return

@@ -28,4 +28,5 @@ def describe(model: TorchCausal, source_digest: str, precision: str) -> CausalRe
     """What a runtime must know of it."""
     ends = tuple(causal.ending_ids(model.network, model.tokenizer))
     window = int(model.network.config.max_position_embeddings)
-    return CausalRecord(window, ends, source_digest, precision)
+    words = causal.words(model.tokenizer)
+    return CausalRecord(window, ends, source_digest, precision, words)
