@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -127,10 +128,13 @@ def test_a_python_without_its_sources_is_refused(
         pydocs.load()
 
 
-def test_hook_announces_a_set_that_loads() -> None:
-    (entry,) = pydocs.ragdistill_datasets()
+def test_hook_announces_sets_that_load() -> None:
+    entry, turns = pydocs.ragdistill_datasets()
     assert (entry.name, entry.licence) == ("pydocs", "PSF-2.0")
     assert entry.address == f"{pydocs.load.__module__}:{pydocs.load.__name__}"
+    assert (turns.name, turns.licence) == ("pydocs-turns", "PSF-2.0")
+    module, _, function = turns.address.partition(":")
+    assert callable(getattr(import_module(module), function))
 
 
 def test_questions_are_many_varied_and_distinct() -> None:
