@@ -99,7 +99,7 @@ def test_a_plan_says_what_collecting_then_asks(tmp_path: Path, data: Path) -> No
         (("--student-layers", "some"), "neither a number of layers"),
         (("--lora", "0"), "--lora"),
         (("--teacher", "{tiny}"), "ForCausalLM"),
-        (("--eval-data", "{bare}"), "no judged query"),
+        (("--eval-data", "{bare}"), "no question with a context to measure on"),
         (("--contexts-from", "{ranked}"), "not in the corpus"),
         (("--teacher", "openai:gpt"), "are not to be had"),
         (("--teacher", "openai:gpt", "--method", "sequence"), "not here"),
