@@ -1,7 +1,7 @@
 """What generators meet at the edges: padded heads, other ends, odd templates, NaN, too little to learn from."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,25 @@ def test_what_is_learnt_is_not_measured_whatever_it_is_called(tmp_path: Path, da
     report = report_of(run(tmp_path, data, *named, out="named"))
     assert report["data"]["queries"] == own["data"]["queries"]
     assert report["data"]["near_duplicates"]["count"] == own["data"]["near_duplicates"]["count"]
+
+
+def test_general_text_leaves_out_what_is_measured_on(tmp_path: Path, data: Path) -> None:
+    save_answerer(tmp_path / "teacher")
+    setup = setup_of(tmp_path, data, mix=f"{data}:0.9")
+    measured = setup.measured_texts
+    every = {document.content for document in setup.collection.documents}
+    assert measured
+    assert measured < every
+    assert setup.mix is not None
+
+    def learnt(apart: Container[str]) -> set[str]:
+        found = setup.mix.examples(setup.ours, 10**6, 0, apart)  # type: ignore[union-attr]
+        return {setup.tokenizer.decode([*each.beginning, *each.answer]) for each in found}
+
+    # Without the rule they would be among it.
+    told = {setup.tokenizer.decode(setup.ours.ids(text, 128)) for text in measured}
+    assert told & learnt(())
+    assert not told & learnt(measured)
 
 
 def test_an_answer_that_is_cut_does_not_end(tmp_path: Path, data: Path) -> None:

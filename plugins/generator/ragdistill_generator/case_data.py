@@ -80,6 +80,19 @@ class CaseData(RunData, ABC):
         return [case for case, _ in self._measured]
 
     @property
+    def measured_texts(self) -> frozenset[str]:
+        """Documents that are judged relevant to what is measured on, and so must not be learnt."""
+        data, asked = self.eval_collection, {case.id for case in self.eval_cases}
+        relevant = {
+            document
+            for rows in data.qrels.values()
+            for query in asked & rows.keys()
+            for document, grade in rows[query].items()
+            if grade > 0
+        }
+        return frozenset(each.content for each in data.documents if each.id in relevant)
+
+    @property
     def cut(self) -> int:
         """Tokens of contexts that were left out of what is measured on."""
         return sum(tokens for _, tokens in self._measured)

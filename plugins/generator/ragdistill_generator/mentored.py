@@ -250,7 +250,7 @@ class Mentored(CaseData, ABC):
         if self.mix is None:
             return []
         answers = sum(len(self.ours.written(text)) for _, text in self.learnt_pairs)
-        return self.mix.examples(self.ours, answers, self.config.seed)
+        return self.mix.examples(self.ours, answers, self.config.seed, self.measured_texts)
 
     @cached_property
     def told_lesson(self) -> Lesson:

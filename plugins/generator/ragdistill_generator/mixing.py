@@ -1,6 +1,7 @@
 """``--mix``: general text between the answers, so that a student does not forget the rest of its language
 (experience replay; of what is learnt, 0.3 general is usual)."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,15 +49,18 @@ class Mix:
         """What it names."""
         return load(self.data)
 
-    def examples(self, reading: Reading, answers: int, seed: int) -> list[Example]:
+    def examples(
+        self, reading: Reading, answers: int, seed: int, apart: Container[str] = ()
+    ) -> list[Example]:
         """Beginnings of texts, each token after the first to be foretold, so many that they are that share
-        beside so many tokens of ``answers``; all of them where there are too few.
+        beside so many tokens of ``answers``; all of them where there are too few. Texts that are ``apart``
+        are left out.
 
         Raises:
             UserError: it holds no text.
         """
         wanted = self.share / (1 - self.share) * answers
-        documents = self.collection.documents
+        documents = [each for each in self.collection.documents if each.content not in apart]
         found: list[Example] = []
         # Each text is at least one token: of more than these none is needed.
         for document in sample(documents, round(wanted) + 1, seed, key=lambda each: each.id):
