@@ -105,10 +105,9 @@ def component(
         listed = options.pop("frontier") if frontier else None
         several = Frontier(listed, frontier) if frontier and listed is not None else None
         resolved = resolve(config, config_file, _typed(context, options))
-        chosen = choose_method(name, command.chosen(resolved))
         asked = (resolved, out, stages, Sweep(sweep, sweep_trials), several)
-        request = Request(name, chosen, *asked, dry_run=dry_run, as_json=as_json)
-        context.exit(execute(request))
+        chosen = choose_method(name, command.chosen(resolved))
+        context.exit(execute(Request(name, chosen, *asked, dry_run=dry_run, as_json=as_json)))
 
     parameters = [_option(field, config) for field in dataclasses.fields(config)]
     command = ComponentCommand(
