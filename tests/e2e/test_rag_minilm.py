@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -96,23 +95,35 @@ def test_the_shuffled_part_is_named(folder: Path) -> None:
     assert report["rag"]["calls"]["seconds"]["times"] <= 2.5
 
 
+# What stands on the disk decides, not a clock: it dies as the stage's journal takes a batch.
+_DYING = """
+import os, signal, sys
+from ragdistill.cli import main
+from ragdistill.signals.journal import Journal
+append, stage = Journal.append, sys.argv.pop(1)
+def last(self, batch):
+    append(self, batch)
+    if self.path.parent.parent.name == stage:
+        os.kill(os.getpid(), signal.SIGKILL)
+Journal.append = last
+main()
+"""
+
+
 def test_killed_and_started_again_it_says_the_same(folder: Path) -> None:
     teacher = stack(folder, "one", "MiniLM", "good")
     student = stack(folder, "two", "small", "good")
     whole = compare(Comparison(teacher, student, str(folder / "data"), folder / "whole"))
     out = folder / "killed"
-    command = [sys.executable, "-m", "ragdistill", "rag", "compare", str(teacher), str(student),
-               "--data", str(folder / "data"), "--out", str(out), "--json"]  # fmt: skip
+    command = ["rag", "compare", str(teacher), str(student), "--data", str(folder / "data")]
+    command += ["--out", str(out), "--json"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    kills = 0
     for stage in ("vector", "text", "score"):
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-            while process.poll() is None and not any((out / "cache" / stage).glob("*/journal*")):
-                time.sleep(0.02)
-            kills += process.poll() is None
-            process.send_signal(signal.SIGKILL)
-    assert kills
-    done = subprocess.run(command, env=environment, check=True, capture_output=True)
+        dying = [sys.executable, "-c", _DYING, stage, *command]
+        died = subprocess.run(dying, env=environment, check=False, capture_output=True)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    again = [sys.executable, "-m", "ragdistill", *command]
+    done = subprocess.run(again, env=environment, check=True, capture_output=True)
     assert untimed(json.loads(done.stdout)) == untimed(whole)
 
 

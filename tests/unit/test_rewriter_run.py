@@ -140,13 +140,15 @@ def test_serving_needs_no_torch(tmp_path: Path) -> None:
 def test_a_stack_has_a_student_its_exports_or_a_language_model_rewrite(
     tmp_path: Path, model: Path
 ) -> None:
-    report_of(run(tmp_path, model, "--json"))
+    report = report_of(run(tmp_path, model, "--json"))
     turns, query = ["what is the tide x1", "it is the harbour"], "who sings of it"
     opened = {
         name: opened_part(str(tmp_path / "run" / name))
         for name in ("student", "export/onnx", "export/onnx-int8")
     }
-    assert len({part.fingerprint for part in opened.values()}) == 3
+    # Where int8 fails its gate, which rounding decides on a tiny model, that folder holds fp32.
+    files = 2 + (report["exports"]["onnx-int8"]["recipe"] != "fp32")
+    assert len({part.fingerprint for part in opened.values()}) == files
     expected = Rewriter.load(tmp_path / "run").rewrite(turns, query)
     assert opened["student"].rewrite(turns, query) == expected
     assert opened["export/onnx"].rewrite(turns, query) == expected
