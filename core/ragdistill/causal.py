@@ -1,8 +1,10 @@
 """Causal language models as every component uses them: loaded, asked as they were taught to be, and
 made to write many replies at once."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -129,7 +131,10 @@ def _where(model: ResolvedModel) -> tuple[str, dict[str, Any]]:
 
 def as_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
     """``messages`` (``role``, ``content``) as the text that is answered: by the chat template where there
-    is one, else their contents, one after another."""
+    is one, else their contents, one after another. Contents are :func:`quoted`."""
+    messages = [
+        each | {"content": quoted(tokenizer, each["content"])} for each in map(dict, messages)
+    ]
     if tokenizer.chat_template:
         said: str = tokenizer.apply_chat_template(
             list(messages),
@@ -155,15 +160,36 @@ def _on_one_day(template: str) -> str:
     return f"{{% macro strftime_now(format) %}}{{{{ format{parts} }}}}{{% endmacro %}}\n{template}"
 
 
+def quoted(tokenizer: Any, text: str) -> str:
+    """``text`` with a blank in whatever its tokenizer would read as a control token: a document that
+    holds ``<|im_end|>`` ends no turn, and cannot speak in another role's name."""
+    controls = _controls(tokenizer)
+    return controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text) if controls else text
+
+
+@lru_cache(maxsize=8)
+def _controls(tokenizer: Any) -> re.Pattern[str] | None:
+    """What finds the control tokens of more than a character; none where there are none."""
+    added = (str(each) for each in tokenizer.added_tokens_decoder.values() if each.special)
+    known = {each for each in (*tokenizer.all_special_tokens, *added) if len(each) > 1}
+    longest_first = sorted(known, key=lambda each: (-len(each), each))
+    return re.compile("|".join(map(re.escape, longest_first))) if known else None
+
+
 def as_request(tokenizer: Any, text: str) -> str:
     """``text`` as the one thing that a model is asked."""
     return as_chat(tokenizer, [{"role": "user", "content": text}])
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of ``text`` as it stands: nothing is added."""
+    """Token ids of ``text`` as it stands, control tokens included: nothing is added."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of what somebody wrote: :func:`quoted`, and nothing is added."""
+    return token_ids(tokenizer, quoted(tokenizer, text))
 
 
 def words(tokenizer: Any) -> int:

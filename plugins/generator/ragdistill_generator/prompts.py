@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from ragdistill.causal import as_chat, token_ids
+from ragdistill.causal import as_chat, quoted, text_ids, token_ids
 from ragdistill.errors import UserError
 from ragdistill.metrics.refusals import REFUSAL
 from ragdistill_generator.cases import Case
@@ -94,7 +94,7 @@ class Prompter:
         """
         room = self.room(case)
         sizes = [
-            len(token_ids(self.tokenizer, _listed(place, text)))
+            len(text_ids(self.tokenizer, _listed(place, text)))
             for place, text in enumerate(case.contexts)
         ]
         if sum(sizes) <= room:
@@ -120,7 +120,7 @@ class Prompter:
     def _cut(self, place: int, text: str, room: int) -> str:
         """What of a context has room, listed, in so many tokens; nothing where its number takes them all."""
         most = room - len(token_ids(self.tokenizer, _listed(place, ""))) - 1
-        return first_tokens(self.tokenizer, text, most)
+        return first_tokens(self.tokenizer, quoted(self.tokenizer, text), most)
 
     def messages(self, case: Case) -> list[dict[str, str]]:
         """The case as a conversation that the answer ends."""
@@ -132,7 +132,7 @@ class Prompter:
         before, behind = self._render(_all_listed(case.contexts), _QUESTION).split(f" {_QUESTION}")
         return Prompt(
             token_ids(self.tokenizer, before),
-            token_ids(self.tokenizer, f" {case.question}{behind}"),
+            token_ids(self.tokenizer, f" {quoted(self.tokenizer, case.question)}{behind}"),
         )
 
     def _messages(self, contexts: str, question: str) -> list[dict[str, str]]:

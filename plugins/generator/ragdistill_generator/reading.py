@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragdistill.causal import token_ids
+from ragdistill.causal import text_ids
 from ragdistill.packing import Tokens
 from ragdistill_generator.cases import Case
 from ragdistill_generator.lesson import Example, Lesson
@@ -24,11 +24,11 @@ class Reading:
 
     def answer(self, text: str) -> list[int]:
         """An answer's tokens without the one that ends it, no more than are written."""
-        return token_ids(self.tokenizer, text)[: self.answer_tokens - 1] if text else []
+        return text_ids(self.tokenizer, text)[: self.answer_tokens - 1] if text else []
 
     def whole(self, text: str) -> bool:
         """Whether an answer is no longer than what is written."""
-        return len(token_ids(self.tokenizer, text)) < self.answer_tokens
+        return len(text_ids(self.tokenizer, text)) < self.answer_tokens
 
     def written(self, text: str) -> list[int]:
         """An answer's tokens with the one that ends it; one that is cut does not end, for who learns it would
@@ -38,7 +38,7 @@ class Reading:
 
     def ids(self, text: str, most: int) -> list[int]:
         """The first tokens of any text."""
-        return token_ids(self.tokenizer, text)[:most]
+        return text_ids(self.tokenizer, text)[:most]
 
     def example(self, case: Case, answer: Tokens) -> Example:
         """A question with its answer, as it is to be written."""

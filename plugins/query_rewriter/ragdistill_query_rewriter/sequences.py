@@ -210,7 +210,7 @@ class CausalStudent(SequenceStudent):
 
     def source(self, query: str) -> list[int]:
         """See :class:`SequenceStudent`; of a query that is too long the end is left out."""
-        asked = causal.token_ids(self.tokenizer, query)[: self.settings.window]
+        asked = causal.text_ids(self.tokenizer, query)[: self.settings.window]
         cut = query if len(asked) < self.settings.window else self.tokenizer.decode(asked)
         return causal.token_ids(self.tokenizer, causal.as_request(self.tokenizer, cut))
 

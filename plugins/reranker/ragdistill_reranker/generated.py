@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
-from ragdistill.causal import as_request, token_ids, write
+from ragdistill.causal import as_request, text_ids, token_ids, write
 from ragdistill.data.collection import Document
 from ragdistill.first_stage import FirstStage
 from ragdistill.progress import track
@@ -72,15 +72,13 @@ class QuestionWriter:
     @cached_property
     def _around(self) -> tuple[list[int], list[int]]:
         """What stands before and behind a document, as token ids."""
-        before, behind = as_request(self.teacher.tokenizer, _ASKED).split(_DOCUMENT)
-        return self._ids(before), self._ids(behind)
-
-    def _ids(self, text: str) -> list[int]:
-        return token_ids(self.teacher.tokenizer, text)
+        tokenizer = self.teacher.tokenizer
+        before, behind = as_request(tokenizer, _ASKED).split(_DOCUMENT)
+        return token_ids(tokenizer, before), token_ids(tokenizer, behind)
 
     def _prompt(self, text: str) -> list[int]:
         before, behind = self._around
-        return [*before, *self._ids(text)[:DOCUMENT_TOKENS], *behind]
+        return [*before, *text_ids(self.teacher.tokenizer, text)[:DOCUMENT_TOKENS], *behind]
 
     def _written(self, texts: Sequence[str]) -> list[str]:
         """Greedily, ``[b]`` documents at once: padded on the left, each reply is that of its document

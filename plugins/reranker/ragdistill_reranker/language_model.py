@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ragdistill.causal import Precision, as_request, load, load_tokenizer, token_ids
+from ragdistill.causal import Precision, as_request, load, load_tokenizer, text_ids, token_ids
 from ragdistill.errors import UserError
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.packing import Group, Row, pack
@@ -96,10 +96,10 @@ class LanguageModel(LocalScorer):
         """The request as token ids."""
         head, rest = as_request(self.tokenizer, _ASKED[self.reading]).split(_DOCUMENT)
         middle, _, tail = rest.partition(_QUERY)
-        return _Template(*(self._ids(part) for part in (head, middle, tail)))
+        return _Template(*(token_ids(self.tokenizer, part) for part in (head, middle, tail)))
 
     def _ids(self, text: str) -> list[int]:
-        return token_ids(self.tokenizer, text)
+        return text_ids(self.tokenizer, text)
 
     @cached_property
     def _words(self) -> tuple[int, int]:
