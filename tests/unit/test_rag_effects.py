@@ -78,6 +78,17 @@ def test_one_at_a_time() -> None:
     assert [(e.parts, round(e.value, 6)) for e in whole.interactions] == [(("a", "b", "c"), -0.09)]
 
 
+def test_few_queries_that_nearly_all_lose_are_enough() -> None:
+    """Of 24 queries 22 lose all: so clear a loss is certain, though the bootstrap has no interval."""
+    lost = np.repeat([1.0, 0.0], (22, 2))
+    (main,) = effects({Mix(): np.ones(24), Mix("a"): 1 - lost}, "F1", seed=0).main
+    assert main.certain
+    assert main.p < 0.001
+    (main,) = effects({Mix(): np.ones(4), Mix("a"): np.zeros(4)}, "F1", seed=0).main
+    assert main.p == pytest.approx(2 / 2**4)  # so few cannot tell
+    assert not main.certain
+
+
 def test_intervals_hold_the_truth_and_noise_is_not_blamed() -> None:
     """a loses 0.05 on average, nothing else does anything: of 100 matrices, a's interval misses it
     in about five, and a matrix in which anything else is certain is as rare."""

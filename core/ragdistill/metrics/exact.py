@@ -1,8 +1,8 @@
-"""Bounds that hold whatever the distribution, and several tests at once.
+"""Bounds and tests that hold whatever the distribution, and several tests at once.
 
 Rates by Clopper and Pearson (Biometrika 26, 1934); quantiles by order statistics (David and
-Nagaraja: Order Statistics, 2003, section 7.1); several by Holm (Scandinavian Journal of Statistics
-6, 1979).
+Nagaraja: Order Statistics, 2003, section 7.1); differences by flipping their signs (Fisher: The Design
+of Experiments, 1935, section 21); several by Holm (Scandinavian Journal of Statistics 6, 1979).
 """
 
 import math
@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from ragdistill.metrics.bootstrap import ELEMENTS, RESAMPLES
 
 Values = NDArray[np.float64]
 
@@ -42,6 +44,22 @@ def quantile_bounds(values: Values, quantile: float, alpha: float) -> tuple[floa
     low = float(ordered[below]) if below >= 0 else -math.inf
     high = float(ordered[above - 1]) if above <= count else math.inf
     return low, high
+
+
+def flipped(differences: Values, seed: int) -> float:
+    """How likely so large a mean, either way, is if each of ``differences`` ``[q]`` had the other sign as
+    easily: of all ways to choose the signs, or of 9,999 of them."""
+    found = stats.permutation_test(
+        (differences,),
+        lambda values, axis: np.abs(values.sum(axis=axis)),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, ELEMENTS // len(differences)),
+        alternative="greater",
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
 
 
 def smallest_alpha(holds: Callable[[float], bool]) -> float:
