@@ -24,7 +24,7 @@ STUDENTS: Mapping[str, Sequence[str]] = {
     "dims": ("--student-layers", "3", "--dims", "384,256,128,64"),
     "three layers": ("--student-layers", "3"),
     "two layers": ("--student-layers", "2"),
-    "two narrow layers": ("--student-layers", "2", "--student-intermediate", "512"),
+    "two narrow layers": ("--student-layers", "2", "--student-intermediate", "384"),
     "one layer": ("--student-layers", "1"),
     "asymmetric": ("--student-layers", "3", "--asymmetric"),
     "static": ("--student", "static"),

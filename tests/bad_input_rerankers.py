@@ -145,6 +145,7 @@ RERANKERS = [
          .replace("student-model teacher", "student-model table"), "table: is a table of token vectors"),
     case("rerank-dims-bi", scored, f"{RERANK} --student bi-encoder", "--token-dims: a bi-encoder has no vec"),
     case("rerank-in-batch-joint", scored, RERANK.replace("--token-dims 16", "--student cross-encoder --in-batch 1"), "--in-batch: a cross-encoder would have to"),
+    case("rerank-neurons", scored, f"{RERANK} --student-intermediate 999", "--student-intermediate: cannot keep 999 neurons", "from 1 to"),
     case("rerank-layers", scored, f"{RERANK} --student-layers 9", "--student-layers: cannot keep 9 layers"),
     case("rerank-itself", scored, RERANK.replace("--token-dims 16", "--student cross-encoder")
          .replace("--student-model teacher", ""), "--student-layers: the student would be the teacher itself"),

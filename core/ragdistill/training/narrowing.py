@@ -209,12 +209,27 @@ def narrow(model: nn.Module, kept: Kept, scales: Mapping[str, float]) -> nn.Modu
         scale = scales.get(module, 1.0) if name.endswith(".weight") else 1.0
         tensors[name] = tensor * scale
     made = type(model)(config)
+    for name, _ in list(made.named_children()):
+        if getattr(model, name) is None:  # RoBERTa's pooler, where a head for pairs does without
+            setattr(made, name, None)
     try:
         made.load_state_dict(tensors)
     except RuntimeError as error:
         raise _not_understood(model) from error
     made.to(next(model.parameters()).device)
     return made.train(model.training)
+
+
+def narrow_neurons(model: nn.Module, neurons: int, batches: Sequence[Inputs]) -> nn.Module:
+    """A model of the same class with so many neurons in each layer, those that matter most on
+    ``batches``; the first ones where there are none. ``model`` stays as it is.
+
+    Raises:
+        UserError: it has fewer, or its tensors are not understood.
+    """
+    widths = choose_widths(model, None, neurons)
+    scores = importance(model, batches) if batches else indifferent(model)
+    return narrow(model, choose(scores, widths), {})
 
 
 def _places(kept: Kept, axis: str, module: str, size: int) -> Tensor:
@@ -247,9 +262,8 @@ def _not_understood(model: nn.Module, name: str = "") -> UserError:
     what = f": what its {name} stands for is not known" if name else ""
     return UserError(
         f"the width of a {type(model).__name__} cannot be cut{what}",
-        where="--student-hidden",
-        mend="leave it and --student-intermediate out, or choose a BERT, RoBERTa, XLM-RoBERTa, "
-        "MPNet or DistilBERT",
+        where="--student-hidden, --student-intermediate",
+        mend="leave them out, or choose a BERT, RoBERTa, XLM-RoBERTa, MPNet or DistilBERT",
     )
 
 

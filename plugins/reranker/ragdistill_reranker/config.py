@@ -46,6 +46,12 @@ class RerankerConfig(EndpointConfig):
         default=None,
         metavar="N|LIST",
     )
+    student_intermediate: Annotated[int, Gt(0)] | None = option(
+        "Keep N feed-forward neurons in each of its layers.",
+        affects="train",
+        default=None,
+        metavar="N",
+    )
     token_dims: Annotated[int, Gt(0)] | None = option(
         "Dimensions of a token's vector (colbert).",
         affects="train",
@@ -217,6 +223,11 @@ class RerankerConfig(EndpointConfig):
         default="none",
         metavar="LIST",
     )
+
+    @property
+    def smaller(self) -> bool:
+        """Whether the student is less than the model that it is made of."""
+        return self.student_layers is not None or self.student_intermediate is not None
 
     @property
     def teacher_name(self) -> str:

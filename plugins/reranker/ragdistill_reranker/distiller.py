@@ -1,6 +1,6 @@
 """The reranker's four stages: this file only hands things from one to the next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ragdistill.data.sampling import sample
 from ragdistill.distiller import Distiller, Plan, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.metrics import retrieval
@@ -21,6 +22,7 @@ from ragdistill_reranker.describe import describe_data, describe_student, descri
 from ragdistill_reranker.finding import check_source
 from ragdistill_reranker.lists import examine
 from ragdistill_reranker.planning import make_plan
+from ragdistill_reranker.scoring import Pair
 from ragdistill_reranker.setup import Setup
 from ragdistill_reranker.training import Lesson, Objective, Recipe
 
@@ -31,7 +33,7 @@ _PACE = {"colbert": (2.0, 5e-5), "bi-encoder": (3.0, 5e-5), "cross-encoder": (3.
 _PACE_OF_LAYERS = (1.5, 2e-4)
 """Those of a cross-encoder that lost layers: what is left has to find a new way through them."""
 _MEASURED = 256
-"""Documents that a late-interaction student's projection is measured on."""
+"""Documents and pairs on which it is measured what a student needs."""
 
 
 class RerankerDistiller(Distiller[RerankerConfig]):
@@ -60,7 +62,7 @@ class RerankerDistiller(Distiller[RerankerConfig]):
             _ = setup.blend
         # Questions that the teacher is to write are asked for when signals are collected.
         _ = setup.task, setup.writer or setup.questions
-        made, coding = self._new_student(), self.config.token_coding
+        made, coding = self._new_student(()), self.config.token_coding
         exporting.check_coding(made, setup.task.document_texts, coding)
         setup.finder.check(setup.task)
         setup.meet_teachers()
@@ -90,7 +92,7 @@ class RerankerDistiller(Distiller[RerankerConfig]):
     @cached_property
     def _recipe(self) -> Recipe:
         config = self.config
-        pruned = config.student == "cross-encoder" and config.student_layers
+        pruned = config.student == "cross-encoder" and config.smaller
         epochs, lr = _PACE_OF_LAYERS if pruned else _PACE[config.student]
         return Recipe(
             objective=self.objective,
@@ -115,9 +117,9 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         done = self.setup.collect()
         return {"items": done.pairs, "tokens": done.tokens}
 
-    def _new_student(self) -> students.Student:
+    def _new_student(self, pairs: Sequence[Pair]) -> students.Student:
         texts = [document.content for document in self.setup.collection.documents[:_MEASURED]]
-        return students.make(self.config, self.setup.base.path, texts)
+        return students.make(self.config, self.setup.base.path, texts, pairs)
 
     @cached_property
     def _lesson(self) -> Lesson:
@@ -139,7 +141,8 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         """The student, left in ``student/``."""
         # Whatever was pruned or damaged since it was collected is asked for again, and only that.
         self.setup.collect()
-        student = self._new_student()
+        pairs = sample(self.setup.train_lists.pairs, _MEASURED, self.config.seed, key="\n".join)
+        student = self._new_student(pairs)
         found = training.fit(student, self._lesson, self._recipe, self.folder / "checkpoints")
         student.save(self.student_folder)
         return {
@@ -149,8 +152,10 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         }
 
     def _name(self, student: students.Student) -> str:
-        layers = f"-L{len(layers_of(student.model))}" if self.config.student_layers else ""
-        return f"{self.setup.base.name}{layers}-{student.kind}"
+        config = self.config
+        layers = f"-L{len(layers_of(student.model))}" if config.student_layers else ""
+        neurons = f"-F{config.student_intermediate}" if config.student_intermediate else ""
+        return f"{self.setup.base.name}{layers}{neurons}-{student.kind}"
 
     def evaluate(self) -> Section:
         """Quality of first stage, teacher and student on the same candidates, and the rankings."""

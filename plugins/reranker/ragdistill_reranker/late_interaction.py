@@ -27,6 +27,7 @@ from transformers import AddedToken
 from ragdistill.encoder import Encoder, is_static, load_encoder
 from ragdistill.errors import UserError
 from ragdistill.training.preparing import keep_some
+from ragdistill_reranker.narrowing import keep_neurons
 
 MARKERS = {"query": "[unused0]", "document": "[unused1]"}
 """The tokens that stand for ``[Q]`` and ``[D]``: BERT has them in its vocabulary, for such uses."""
@@ -42,6 +43,7 @@ def make_late_interaction(
     device: str,
     *,
     layers: str | None = None,
+    neurons: int | None = None,
     query_length: int = QUERY_LENGTH,
     document_length: int = DOCUMENT_LENGTH,
     expanded: bool = False,
@@ -53,6 +55,7 @@ def make_late_interaction(
             smaller for less (benchmarks/LOG.md).
         texts: what its tokens are measured on; some hundreds do.
         layers: which of its layers are kept, as ``--student-layers`` has it; None for all.
+        neurons: how many of each layer's neurons are kept; None for all.
         query_length: tokens after which a query is cut, marks of its ends included.
         document_length: those of a document; no more than the embedder itself reads.
         expanded: whether queries are filled up to ``query_length`` with mask tokens, whose vectors
@@ -63,6 +66,7 @@ def make_late_interaction(
     """
     encoder = load_reader(base, device)
     keep_some(encoder.model, layers)
+    keep_neurons(encoder.model, neurons, texts)
     transformer: Any = encoder.model[0]
     dimensions = _checked(dimensions, int(transformer.get_embedding_dimension()), base)
     axes = principal_axes(_states(encoder.model, texts), dimensions)

@@ -33,7 +33,9 @@ def make_plan(setup: Setup, recipe: Recipe, folder: Path) -> Plan:
         price = scorer.usd(told.tokens)
         usd = None if usd is None or price is None else usd + price
     lists, config = setup.train_lists, setup.config
-    kept = f" with {config.student_layers} of its layers" if config.student_layers else ""
+    parts = {"of its layers": config.student_layers, "neurons": config.student_intermediate}
+    smaller = " and ".join(f"{count} {what}" for what, count in parts.items() if count)
+    kept = f" with {smaller}" if smaller else ""
     made, ways = f"a {config.student} of {setup.base.name}{kept}", lists.there.shape[1]
     apart = held_out_of(len(lists.queries))
     learnt = f"{len(lists.queries) - apart:,} lists of {ways}"

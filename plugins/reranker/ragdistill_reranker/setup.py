@@ -97,7 +97,7 @@ class Setup(RunData):
             found = first.model
         else:
             found = resolve(DEFAULT_MODEL)
-        if found.weights_digest == first.digest and config.student_layers is None:
+        if found.weights_digest == first.digest and not config.smaller:
             raise UserError(
                 "the student would be the teacher itself",
                 where="--student-layers",

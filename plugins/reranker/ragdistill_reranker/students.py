@@ -27,6 +27,7 @@ from ragdistill_reranker.late_interaction import (
     token_features,
 )
 from ragdistill_reranker.list_loss import Compare, Features, by_pairs, by_tokens, by_vectors
+from ragdistill_reranker.narrowing import keep_neurons
 from ragdistill_reranker.scoring import Pair
 from ragdistill_reranker.systems import PairSystem, System, TokenSystem, VectorSystem
 
@@ -209,25 +210,31 @@ KINDS: Mapping[Kind, type[Student]] = {
 }
 
 
-def make(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
+def make(
+    config: RerankerConfig, base: Path, texts: Sequence[str], pairs: Sequence[Pair] = ()
+) -> Student:
     """The student before it has learnt anything.
 
     Args:
         base: the model that it is made of.
-        texts: some that it will read, for a late-interaction student's projection.
+        texts: documents that it will read, for a late-interaction student's projection and the choice
+            of neurons.
+        pairs: the same for what reads query and document together.
 
     Raises:
         UserError: the model does not load, or cannot be made smaller as asked.
     """
     set_seed(config.seed)
-    student = _made(config, base, texts)
+    student = _made(config, base, texts, pairs)
     # In half precision the small steps of training would be lost.
     student.model.float()
     return student
 
 
-def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
-    device = pick_device(config.device)
+def _made(
+    config: RerankerConfig, base: Path, texts: Sequence[str], pairs: Sequence[Pair]
+) -> Student:
+    device, neurons = pick_device(config.device), config.student_intermediate
     if config.student == "colbert":
         return LateInteraction(
             make_late_interaction(
@@ -236,6 +243,7 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
                 texts,
                 device,
                 layers=config.student_layers,
+                neurons=neurons,
                 query_length=config.query_length or QUERY_LENGTH,
                 document_length=config.document_length or DOCUMENT_LENGTH,
                 expanded=config.query_expansion,
@@ -244,9 +252,11 @@ def _made(config: RerankerConfig, base: Path, texts: Sequence[str]) -> Student:
     if config.student == "bi-encoder":
         encoder = load_reader(base, device)
         keep_some(encoder.model, config.student_layers)
+        keep_neurons(encoder.model, neurons, texts)
         return BiEncoder(encoder.model)
     model = _one_logit(base, device)
     keep_some(model, config.student_layers)
+    keep_neurons(model, neurons, pairs)
     return JointReader(model)
 
 
