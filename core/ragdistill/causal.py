@@ -82,10 +82,16 @@ def depth(model: ResolvedModel) -> int:
     Raises:
         UserError: that cannot be read, or does not say.
     """
-    folder, options = _where(model)
-    with loading(model.path, "configuration"):
-        config = AutoConfig.from_pretrained(folder, **options)
-        return int(config.get_text_config().num_hidden_layers)
+    return int(_config(model).num_hidden_layers)
+
+
+def width(model: ResolvedModel) -> int:
+    """Dimensions of its hidden states, by its configuration alone.
+
+    Raises:
+        UserError: that cannot be read, or does not say.
+    """
+    return int(_config(model).hidden_size)
 
 
 def window(model: ResolvedModel) -> int:
@@ -94,11 +100,14 @@ def window(model: ResolvedModel) -> int:
     Raises:
         UserError: that cannot be read.
     """
+    known = getattr(_config(model), "max_position_embeddings", None)
+    return sys.maxsize if known is None else int(known)
+
+
+def _config(model: ResolvedModel) -> Any:
     folder, options = _where(model)
     with loading(model.path, "configuration"):
-        config = AutoConfig.from_pretrained(folder, **options)
-        known = getattr(config.get_text_config(), "max_position_embeddings", None)
-        return sys.maxsize if known is None else int(known)
+        return AutoConfig.from_pretrained(folder, **options).get_text_config()
 
 
 def load_tokenizer(model: ResolvedModel) -> Any:

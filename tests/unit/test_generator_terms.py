@@ -28,7 +28,9 @@ from ragdistill.signals.distributions import top_k
 from ragdistill.training.fitting import BLANK, COLUMN
 from ragdistill.training.reading import Reader
 from ragdistill_generator import lesson as lessons
+from ragdistill_generator import variants
 from ragdistill_generator.ahead import AheadTerm
+from ragdistill_generator.config import GeneratorConfig
 from ragdistill_generator.following import AttentionTerm, FeatureTerm
 from ragdistill_generator.lesson import Batches, Lesson
 from ragdistill_generator.objective import AnswerLoss
@@ -133,6 +135,23 @@ def test_heads_ahead_foretell_the_tokens_after_next() -> None:
     whole = AnswerLoss(network, OBJECTIVE, terms=Terms([term]))(**batch)
     rest = AnswerLoss(network, OBJECTIVE)(**batch)
     assert (whole - rest).item() == pytest.approx(0.7 * expected.item() / 2, rel=1e-6)
+
+
+def test_heads_ahead_say_nothing_of_ids_that_no_token_has() -> None:
+    network, example = llama(), examples(4)[3]
+    batch = batch_of(Lesson([example], 200, together=False))
+    known = max(*example.beginning, *example.question, *example.answer) + 1
+    assert known < WORDS
+    with torch.no_grad():  # rows that a head was padded with, which say the most
+        network.lm_head.weight[known:] *= 50
+    asked = GeneratorConfig(teacher="any", mtp=1)
+    found = variants.terms(asked, network, None, OBJECTIVE, known)
+    within = AnswerLoss(network, OBJECTIVE, terms=found, vocabulary=known)(**batch)
+    bare = AnswerLoss(network, OBJECTIVE, vocabulary=known)(**batch)
+    with torch.no_grad():
+        network.lm_head.weight[known:] = 0
+    again = AnswerLoss(network, OBJECTIVE, terms=found, vocabulary=known)(**batch)
+    assert (within - bare).item() == pytest.approx((again - bare).item(), rel=1e-5)
 
 
 def test_contexts_count_as_much_as_they_are_read() -> None:

@@ -79,6 +79,10 @@ def test_a_plan_says_what_states_would_take(tmp_path: Path) -> None:
         (("--mtp", "0"), "--mtp"),
         (("--feature", "1", "--layer-map", "all"), "--layer-map"),
         (("--feature", "1", "--layer-map", "skip", "--student-layers", "1"), "none follows the 4"),
+        (
+            ("--feature", "1", "--via", "3", "--layer-map", "skip", "--student-layers", "1"),
+            "none follows the 3",
+        ),
         (("--attention", "1", "--teacher", "openai:gpt", "--method", "sequence"), "not to be seen"),
         (("--feature", "1", "--student", "{other}", "--method", "sequence"), "the same tokens"),
         (("--attention", "1", "--student", "{other}", "--method", "labels"), "the same tokens"),

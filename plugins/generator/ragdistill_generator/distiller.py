@@ -157,7 +157,9 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
         )
         recipe, folder = self._recipe, self.folder / "checkpoints"
         before = self._before(student)
-        terms = variants.terms(config, student.network, teacher, recipe.objective)
+        terms = variants.terms(
+            config, student.network, teacher, recipe.objective, recipe.vocabulary
+        )
         tutor = tutor_of(setup, student, lesson, samples=self.samples)
         found = training.fit(student, lesson, recipe, folder, tutor, terms)
         student.save(self.student_folder)

@@ -14,6 +14,7 @@ from ragdistill.models.resolve import ResolvedModel, resolve
 from ragdistill.signals import default_address
 from ragdistill.signals.logits import Kept, Sampled, TopK
 from ragdistill.signals.store import SignalStore, Space
+from ragdistill.training.pruning import choose_layers
 from ragdistill_generator import cascade, telling, translating
 from ragdistill_generator.case_data import CaseData
 from ragdistill_generator.cases import Case
@@ -123,6 +124,12 @@ class Mentored(CaseData, ABC):
         found = resolve(via[-1], kind="causal-lm")
         causal.check(found, "--via")
         return found
+
+    @property
+    def mentor_layers(self) -> int:
+        """How many layers the mentor has."""
+        total, via = causal.depth(self.mentor_base), self.config.via
+        return len(choose_layers(via[-1], total)) if via and cascade.is_number(via[-1]) else total
 
     @cached_property
     def mentors(self) -> Reading:

@@ -42,7 +42,7 @@ def check(setup: Setup) -> None:
             mend="leave it out, or give a student with the teacher's tokenizer",
         )
     if config.feature is not None:
-        mapped(config.layer_map or "uniform", layers(setup), causal.depth(setup.model))
+        mapped(config.layer_map or "uniform", layers(setup), setup.mentor_layers)
 
 
 def layers(setup: Setup) -> int:
@@ -56,24 +56,29 @@ def plan(setup: Setup) -> tuple[str, ...]:
     config = setup.config
     if not config.follows:
         return ()
-    told = f"ask {setup.model.name} for its layers' states at every step; none are stored"
+    mentor = setup.mentor_base
+    told = f"ask {mentor.name} for its layers' states at every step; none are stored"
     if config.feature is None:
         return (told,)
     kind = config.layer_map or "uniform"
-    pairs = mapped(kind, layers(setup), causal.depth(setup.model)).values()
+    pairs = mapped(kind, layers(setup), setup.mentor_layers).values()
     followed = {each for those in pairs for each in those}
-    wide = setup.network.config.get_text_config().hidden_size
-    return (f"{told} ({2 * wide * len(followed):,} bytes a token in float16)",)
+    return (f"{told} ({2 * causal.width(mentor) * len(followed):,} bytes a token in float16)",)
 
 
 def terms(
-    config: GeneratorConfig, student: Any, teacher: Any | None, objective: LogitObjective
+    config: GeneratorConfig,
+    student: Any,
+    teacher: Any | None,
+    objective: LogitObjective,
+    vocabulary: int | None = None,
 ) -> Terms:
     """What ``student`` learns beside answers.
 
     Args:
         teacher: the network that is followed, if any is.
         objective: that of the answers: what further heads learn of the main one.
+        vocabulary: ids that exist, from 0; None for as many as the student's head has rows.
 
     Raises:
         UserError: an architecture cannot learn that.
@@ -90,5 +95,5 @@ def terms(
             found.append(AttentionTerm(config.attention, student, teacher))
         if config.mtp is not None:
             weight = config.mtp_weight or MTP_WEIGHT
-            found.append(AheadTerm(weight, Reader(student), config.mtp, objective))
+            found.append(AheadTerm(weight, Reader(student), config.mtp, objective, vocabulary))
     return Terms(found, teacher).to(student.device, student.dtype)
