@@ -63,6 +63,9 @@ def test_a_tiny_t5_learns_what_feedback_finds(tmp_path: Path) -> None:
     assert told["queries"] == sum(
         told[name] for name in ("better", "good", "no_better", "worse", "unjudged", "fault")
     )
+    page = (tmp_path / "run/report.html").read_text("utf-8")
+    assert "is taught to stay so" in page
+    assert f"<td>{report['harm']['student']['queries']}</td>" in page
     assert report["verdict"]["measure"] == "R@100"
     assert report["speed"].keys() == {"teacher", "student"}
     assert report["student"]["new_tokens"] < 64
