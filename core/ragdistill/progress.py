@@ -16,19 +16,24 @@ _LINE_EVERY_SECONDS = 30.0
 
 
 @contextmanager
-def track(description: str, total: int) -> Iterator[Advance]:
-    """Show that ``total`` items are worked through; yields what counts them."""
+def track(description: str, total: int, *, refreshing: bool = True) -> Iterator[Advance]:
+    """Show that ``total`` items are worked through; yields what counts them.
+
+    Args:
+        refreshing: whether a bar is drawn anew in between, by a thread of its own: not beside what is
+            timed.
+    """
     if processes.rank():
         yield lambda items, tokens: None  # The first process tells for all.
     elif sys.stderr.isatty():
-        with _bar(description, total) as advance:
+        with _bar(description, total, refreshing) as advance:
             yield advance
     else:
         yield _lines(description, total)
 
 
 @contextmanager
-def _bar(description: str, total: int) -> Iterator[Advance]:
+def _bar(description: str, total: int, refreshing: bool) -> Iterator[Advance]:
     from rich import progress
     from rich.console import Console
 
@@ -39,7 +44,10 @@ def _bar(description: str, total: int) -> Iterator[Advance]:
         progress.TextColumn("{task.fields[rate]}"),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with progress.Progress(
+        *columns, console=console, transient=True, auto_refresh=refreshing
+    ) as bar:
         task = bar.add_task(description, total=total, rate="")
         started, seen = time.perf_counter(), 0
 
@@ -48,7 +56,7 @@ def _bar(description: str, total: int) -> Iterator[Advance]:
             seen += tokens
             seconds = time.perf_counter() - started
             rate = f"{seen / seconds:,.0f} tokens/s" if seen and seconds else ""
-            bar.update(task, advance=items, rate=rate)
+            bar.update(task, advance=items, rate=rate, refresh=not refreshing)
 
         yield advance
 
@@ -65,10 +73,7 @@ def _lines(description: str, total: int) -> Advance:
             return
         said, seconds = now, now - started
         left = seconds * (total - done) / max(done, 1)
-        click.echo(
-            f"{description}: {done:,} of {total:,}, {seen / seconds:,.0f} tokens/s, "
-            f"about {left:.0f} s left",
-            err=True,
-        )
+        rate = f" {seen / seconds:,.0f} tokens/s," if seen else ""
+        click.echo(f"{description}: {done:,} of {total:,},{rate} about {left:.0f} s left", err=True)
 
     return advance

@@ -1,10 +1,12 @@
 """Latency: percentiles of a known clock, fair turns, and nothing counted that should not be."""
 
 import gc
+import threading
 from itertools import pairwise
 
 import pytest
 
+from ragdistill import progress
 from ragdistill.metrics import latency
 
 
@@ -84,3 +86,32 @@ def test_no_system_waits_for_the_other_to_finish(clock: Clock) -> None:
 def test_too_little_to_measure_is_refused(texts: list[str], calls: int) -> None:
     with pytest.raises(ValueError, match="profile"):
         latency.profile(len, texts, calls=calls)
+
+
+def test_requests_take_turns_and_slow_ones_are_told_of(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_SECONDS", 0.0)
+    slow, quick = (
+        clock.system(name, per_call=each) for name, each in (("slow", 4.0), ("quick", 1.0))
+    )
+    systems = {"slow": lambda n: slow([str(n)]), "quick": lambda n: quick([str(n)])}
+    found = latency.profile_requests(systems, 3, items=100)
+    assert (found["slow"]["calls"], found["quick"]["calls"]) == (5, 20)
+    assert found["slow"]["p50_ms"] == pytest.approx(4000)
+    assert found["quick"]["per_second"] == pytest.approx(100)
+    names = [name for name, _ in clock.calls[4:]]  # two of each come first
+    assert (
+        names == ["slow"] * 4 + ["quick"] * 10 + ["quick"] * 10
+    )  # a slow one's second call counts
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("timed requests: 1 of 24, about ")
+    assert said[-1].startswith("timed requests: 24 of 24, ")
+
+
+def test_a_bar_is_drawn_where_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    before = threading.active_count()
+    with progress.track("timed", 2, refreshing=False) as advance:
+        assert threading.active_count() == before  # nothing runs beside what is timed
+        advance(2, 0)

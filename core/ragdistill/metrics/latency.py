@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ragdistill.progress import track
+
 Encode = Callable[[list[str]], object]
 """Does the whole work on a list of texts, and returns when it is done (arrays on the CPU)."""
 
 _Work = TypeVar("_Work")
 _BLOCK = 10  # calls that one system makes before the next has its turn
+_SLOW = 0.5  # seconds
 _KEPT = 100  # latencies kept of each system, enough to draw how they are spread
 
 
@@ -175,14 +178,33 @@ def profile_requests(
             # What takes long is not thrown away.
             taken[name] = [second] if second > seconds / _BLOCK else []
             left[name] = max(3, min(200, round(seconds / max(second, 1e-6)))) - len(taken[name])
-        number = 0
+        _take_turns(systems, requests, taken, left)
+    return {name: _request_summary(each, items) for name, each in taken.items()}
+
+
+def _take_turns(
+    systems: Mapping[str, Callable[[int], object]],
+    requests: int,
+    taken: Mapping[str, list[float]],
+    left: dict[str, int],
+) -> None:
+    """Add the seconds of the calls that are ``left`` to those ``taken``."""
+    number = 0
+    with track("timed requests", sum(left.values()), refreshing=False) as advance:
         while any(left.values()):
             for name, serve in systems.items():
                 block = range(number, number + min(_BLOCK, left[name]))
-                taken[name] += _timed(serve, [call % requests for call in block])
+                told = 0
+                for done, call in enumerate(block, start=1):
+                    taken[name].extend(_timed(serve, [call % requests]))
+                    if (
+                        taken[name][-1] > _SLOW
+                    ):  # drawn between quick calls, a bar would show in them
+                        advance(done - told, 0)
+                        told = done
+                advance(len(block) - told, 0)
                 left[name] -= len(block)
             number += _BLOCK
-    return {name: _request_summary(each, items) for name, each in taken.items()}
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float | None]:
