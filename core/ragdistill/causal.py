@@ -18,6 +18,7 @@ from transformers import (
     LogitsProcessor,
 )
 
+from ragdistill.drawing import Drawn
 from ragdistill.errors import UserError, loading
 from ragdistill.models.entry import architecture
 from ragdistill.models.resolve import ResolvedModel
@@ -239,10 +240,10 @@ def write(
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
     new_tokens: int,
-    **sampling: Any,
+    drawn: Drawn | None = None,
 ) -> list[list[int]]:
-    """The replies to ``b`` prompts of token ids, read at once: greedily, or as ``sampling`` says
-    (``do_sample``, ``temperature``, ``top_p``: of transformers' GenerationConfig).
+    """The replies to ``b`` prompts of token ids, read at once: greedily, or ``drawn``, with a seed for
+    each prompt.
 
     Padded on the left, each reply is that of its prompt alone, but for rounding.
 
@@ -261,7 +262,7 @@ def write(
         pad = ends[0] if ends else 0
     options = GenerationConfig(  # type: ignore[no-untyped-call,unused-ignore]
         max_new_tokens=new_tokens,
-        **{"do_sample": False, **sampling},
+        do_sample=False,
         suppress_tokens=list(range(known, rows)) or None,
         eos_token_id=ends or None,
         pad_token_id=pad,
@@ -273,7 +274,7 @@ def write(
         input_ids=torch.tensor(padded, device=network.device),
         attention_mask=torch.tensor(seen, device=network.device),
         generation_config=options,
-        logits_processor=[_Finite()],
+        logits_processor=[_Finite(), *([] if drawn is None else [drawn])],
     )
     return [_ended(reply, ends) for reply in found[:, wide:].tolist()]
 

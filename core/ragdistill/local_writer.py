@@ -6,8 +6,6 @@ from functools import cached_property
 from time import perf_counter
 from typing import Any
 
-import torch
-
 from ragdistill.batching import token_budget_batches
 from ragdistill.causal import (
     Precision,
@@ -18,6 +16,7 @@ from ragdistill.causal import (
     token_ids,
     write,
 )
+from ragdistill.drawing import Drawn
 from ragdistill.local_model import LocalModel
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
@@ -129,12 +128,10 @@ class LocalWriter(LocalModel):
         network, tokenizer = self.network, self.tokenizer
         if not self._temperature:
             return write(network, tokenizer, prompts, self._new_tokens)
-        drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0}
-        device = network.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            # Of each batch alike, so that what is drawn does not depend on how often a run was cut off.
-            torch.manual_seed(self._seed)
-            return write(network, tokenizer, prompts, self._new_tokens, **drawn)
+        # Of each request apart: what is drawn does not depend on where a run was cut off.
+        seeds = [f"{self._seed} {list(prompt)}" for prompt in prompts]
+        drawn = Drawn(self._temperature, seeds)
+        return write(network, tokenizer, prompts, self._new_tokens, drawn)
 
     def _written(self, reply: Sequence[int]) -> Written:
         ends = ending_ids(self.network, self.tokenizer)

@@ -241,6 +241,21 @@ def test_the_better_of_two_is_kept(tmp_path: Path) -> None:
         torch.testing.assert_close(weights(made), weights(good))
 
 
+def test_several_processes_draw_what_one_would() -> None:
+    lesson, how = Lesson(examples(12), 60), sampling(share=1.0)
+    rows = lesson.rows(range(len(lesson.examples)))
+
+    def labels(shares: list[list[int]]) -> list[int]:
+        found: list[int] = []
+        for share in shares:
+            made = SampledBatches(lesson, rows, how)
+            made.draw(llama(), dict.fromkeys((2, 3), share))
+            found += made.made(3, share)["labels"].tolist()
+        return found
+
+    assert labels([[0, 1]]) == labels([[0], [1]])
+
+
 # Whole runs.
 
 QUICK = ("--answer-tokens", "6", "--epochs", "2", "--batch-tokens", "512", "--lr", "3e-3")

@@ -51,6 +51,16 @@ def test_what_is_cut_off_is_told_from_what_ended(model: ResolvedModel) -> None:
     assert "length" in {each.ended for each in short}
 
 
+def test_what_is_drawn_for_a_request_does_not_depend_on_the_others(model: ResolvedModel) -> None:
+    asked = asking(*(f"{word} falls in the night" for word in ("red", "blue", "old", "new")))
+    writer = made(model, temperature=2.0, new_tokens=12)
+    together = replies(writer, asked)
+    assert len(set(together)) > 1
+    # As of a run that was cut off after the first, and goes on.
+    assert together == [*replies(writer, asked[:1]), *replies(writer, asked[1:])]
+    assert together == replies(writer, asked[::-1])[::-1]
+
+
 def test_what_is_drawn_depends_on_the_seed_alone(model: ResolvedModel) -> None:
     asked = asking(*(f"{word} falls" for word in ("red", "blue", "old", "new")))
     drawn = [

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
 from ragdistill.causal import write
+from ragdistill.drawing import Drawn
 from ragdistill.local_writer import BATCH_TOKENS
 from ragdistill.packing import Row, Tokens
 from ragdistill.signals.distributions import TokenDistributions
@@ -93,23 +94,22 @@ class SampledBatches(LiveBatches):
         ]
         examples = [self._lesson.examples[place] for _, place in wanted]
         prompts = [[*example.beginning, *example.question] for example in examples]
-        seed = self.sampling.seed + min(batches, default=0)
-        self._drawn = dict(zip(wanted, self._written(network, prompts, seed), strict=True))
+        seeds = [f"{self.sampling.seed} {number} {place}" for number, place in wanted]
+        self._drawn = dict(zip(wanted, self._written(network, prompts, seeds), strict=True))
 
-    def _written(self, network: Any, prompts: Sequence[Tokens], seed: int) -> list[list[int]]:
-        how, device = self.sampling, network.device
-        drawn: dict[str, Any] = {}
-        if how.temperature:
-            drawn = {"do_sample": True, "temperature": how.temperature, "top_k": 0}
+    def _written(
+        self, network: Any, prompts: Sequence[Tokens], seeds: Sequence[str]
+    ) -> list[list[int]]:
+        how = self.sampling
         replies: list[list[int]] = [[]] * len(prompts)
         lengths = [len(prompt) + how.new_tokens for prompt in prompts]
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            for places in token_budget_batches(lengths, BATCH_TOKENS[device.type]):
-                asked = [prompts[place] for place in places]
-                told = write(network, how.tokenizer, asked, how.new_tokens, **drawn)
-                for place, reply in zip(places, told, strict=True):
-                    replies[place] = reply
+        for places in token_budget_batches(lengths, BATCH_TOKENS[network.device.type]):
+            asked = [prompts[place] for place in places]
+            own = [seeds[place] for place in places]
+            drawn = Drawn(how.temperature, own) if how.temperature else None
+            told = write(network, how.tokenizer, asked, how.new_tokens, drawn)
+            for place, reply in zip(places, told, strict=True):
+                replies[place] = reply
         return replies
 
     def made(self, number: int, rows: Sequence[int]) -> dict[str, Any]:
