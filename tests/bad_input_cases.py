@@ -1,5 +1,6 @@
 """The rows of tests/unit/test_bad_input.py."""
 
+from bad_input_documents import DOCUMENTS
 from bad_input_rag import RAG
 from bad_input_rerankers import RERANKERS
 from bad_input_rewriters import EXPANDERS, REWRITERS
@@ -270,6 +271,7 @@ OPTIONS = [
 
 CASES = [
     *DATA,
+    *DOCUMENTS,
     *MODELS,
     *ENDPOINTS,
     *PANELS,

@@ -14,7 +14,7 @@ from ragdistill import plugins as seam
 from ragdistill.errors import UserError, nearest
 
 _VERBS = {
-    "data": "List, show and check data sets.",
+    "data": "Import, list, show and check data sets.",
     "diagnose": "Say what is wrong with a run, and what to change.",
     "distill-all": "Distil every part of a stack, and compare.",
     "embed": "Embed texts with a finished run's fastest export.",

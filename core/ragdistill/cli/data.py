@@ -1,16 +1,24 @@
-"""``ragdistill data list|show|check``."""
+"""``ragdistill data import|list|show|check``."""
 
 import json
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ragdistill.errors import UserError
+
+if TYPE_CHECKING:
+    from ragdistill.data.importing import Imported, Note
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
 
 
 @click.group()
 def data() -> None:
-    """List, show and check data sets."""
+    """Import, list, show and check data sets."""
 
 
 @data.command("list")
@@ -70,6 +78,86 @@ def check(ctx: click.Context, reference: str, as_json: bool) -> None:
     else:
         _print_check(found)
     ctx.exit(2 if faults.count else 0)
+
+
+@data.command("import")
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="Where corpus.jsonl goes: what --data takes.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(50, 100_000),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Characters of a passage, at most.",
+)
+@click.option(
+    "--overlap",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Characters of its end, at most, that the next passage of a section begins with.",
+)
+@click.option(
+    "--encoding", metavar="NAME", help="Encoding of text files that are not UTF-8, e.g. cp1252."
+)
+@_JSON
+def import_(
+    folder: Path, out: Path, size: int, overlap: int, encoding: str | None, as_json: bool
+) -> None:
+    """Make a corpus of the Markdown, text, HTML and PDF files below DIR.
+
+    They are split into passages, whose titles are the headings that they are under. What is not read is
+    told. Needs the extra ragdistill[documents].
+    """
+    from ragdistill.data.importing import import_folder
+
+    if overlap >= size:
+        raise UserError(f"{overlap} of {size} characters", where="--overlap", mend="give fewer")
+    if encoding is not None:
+        _check_encoding(encoding)
+    told = import_folder(folder, out, size=size, overlap=overlap, encoding=encoding)
+    if as_json:
+        _print_json(told.as_json())
+    else:
+        _print_imported(told)
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        "x".encode(name)
+    except (LookupError, ValueError) as error:
+        mend = "name one of Python's, for instance cp1252"
+        raise UserError(f"{name!r} is no text encoding", where="--encoding", mend=mend) from error
+
+
+def _print_imported(told: "Imported") -> None:
+    _print_notes("left out", told.left_out)
+    _print_notes("in part", told.in_part)
+    if told.repeated:
+        click.echo(f"left out: {told.repeated:,} passages that repeat another")
+    kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(told.files.items()))
+    files = told.files.total()
+    click.echo(f"{told.corpus}: {told.documents:,} documents from {files:,} files ({kinds})")
+
+
+def _print_notes(label: str, notes: "Iterable[Note]") -> None:
+    """A line for each reason, with the first that it holds for."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for note in notes:
+        paths[note.why].append(note.path)
+    for why, named in paths.items():
+        more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""
+        click.echo(f"{label}: {', '.join(named[:3])}{more}: {why}")
 
 
 def _print_json(value: Any) -> None:

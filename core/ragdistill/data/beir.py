@@ -64,7 +64,7 @@ def write(folder: Path, collection: Collection) -> None:
         made = Path(scratch) / folder.name
         (made / "qrels").mkdir(parents=True)
         _put_corpus(made / "corpus.jsonl", collection)
-        _put_lines(made / "queries.jsonl", map(_query, collection.queries))
+        write_lines(made / "queries.jsonl", map(_query, collection.queries))
         for name, judged in collection.qrels.items():
             rows = (f"{q}\t{d}\t{grade}\n" for q, row in judged.items() for d, grade in row.items())
             text = "\t".join(HEADER) + "\n" + "".join(rows)
@@ -80,7 +80,7 @@ def _put_corpus(path: Path, collection: Collection) -> None:
             path.hardlink_to(collection.source / path.name)
             return
     rows = ({"_id": d.id, "title": d.title, "text": d.text} for d in collection.documents)
-    _put_lines(path, rows)
+    write_lines(path, rows)
 
 
 def _query(query: Query) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def _query(query: Query) -> dict[str, Any]:
     return {"_id": known.pop("id"), "text": query.text, **known}
 
 
-def _put_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``rows`` as JSONL, one after the other as they come."""
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -102,7 +103,8 @@ def _present(path: Path, report: Report) -> bool:
         UserError(
             f"no {path.name} in this folder",
             where=path.parent,
-            mend=f"write {path.name} with one JSON object a line: _id, text, and title if any",
+            mend=f"write {path.name} with one JSON object a line: _id, text, and title if any; or"
+            " make it from Markdown, text, HTML and PDF: ragdistill data import",
         )
     )
     return False
