@@ -100,6 +100,10 @@ def told(report: Mapping[str, Any]) -> list[str]:
             f"closed {lift['share']:.3f} ({span})"
         ),
         f"worse {harm['worse']:.3f} of {harm['queries']} found well",
+        (
+            f"anchored {row['anchored']:.3f}, closed {row['anchored_lift']['share']:.3f}, "
+            f"worse {report['harm']['anchored']['worse']:.3f}"
+        ),
     ]
     for name, speed in (report.get("speed") or {}).items():
         parts.append(f"{name} p50 {speed['p50_ms']:.1f} ms, p95 {speed['p95_ms']:.1f} ms")

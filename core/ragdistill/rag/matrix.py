@@ -182,7 +182,7 @@ def stages_of(parts: Parts, corpus: Corpus, cache: Cache) -> Iterator[tuple[Role
     """The stages of a stack, in the order in which a query meets them; none has loaded anything."""
     stack = parts.stack
     if parts.rewriter is not None:
-        yield "rewriter", Rewriting(parts.rewriter)
+        yield "rewriter", Rewriting(parts.rewriter, stack.anchor)
     yield "embedder", Retrieving(StackRetriever(parts, corpus, cache))
     if parts.reranker is not None and stack.reranking is not None:
         yield "reranker", RerankingStage(parts.reranker, stack.reranking, corpus)

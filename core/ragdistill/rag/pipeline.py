@@ -26,6 +26,8 @@ class Seen:
     query: Query
     question: str
     """The query as the stages after the rewriter see it."""
+    anchor: int = 0
+    """How far down a rewritten question may find what the query finds first; 0: that counts for nothing."""
     found: Ranking = ()
     """What retrieval found, best first."""
     ranked: Ranking = ()

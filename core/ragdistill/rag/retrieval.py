@@ -32,6 +32,8 @@ Ranking = Sequence[tuple[str, float]]
 _WINDOW = 1024
 """Documents that are embedded between two records of the cache."""
 _SHOWN = 12
+ANCHORS = 3
+"""Documents of a query as it stands that may keep their place; see :func:`anchored`."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,17 @@ def fused(rankings: Sequence[Ranking], constant: float, k: int) -> list[tuple[st
         for rank, (document, _) in enumerate(ranking, start=1):
             sums[document] = sums.get(document, 0.0) + 1 / (constant + rank)
     return sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:k]
+
+
+def anchored(raw: Ranking, rewritten: Ranking, within: int) -> list[tuple[str, float]]:
+    """``rewritten``, what a rewritten query finds, but that what the query finds first by itself keeps its
+    place: the first three of ``raw`` come before all others, in their order, as far as they are among
+    the first ``within`` of ``rewritten``. A query that is good as it is loses nothing where its rewrite finds
+    the same documents. Scores are reciprocal ranks."""
+    near = {document for document, _ in rewritten[:within]}
+    kept = [document for document, _ in raw[:ANCHORS] if document in near]
+    order = dict.fromkeys([*kept, *(document for document, _ in rewritten)])
+    return [(document, 1 / rank) for rank, document in enumerate(order, start=1)]
 
 
 class StackRetriever:

@@ -44,6 +44,15 @@ class Named(_Finite):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rewrite(Named):
+    """A query in other words."""
+
+    anchor: Annotated[int, Gt(0)] | None = None
+    """The first documents of the query as it stands come before all others where the rewrite finds them
+    among its first ``anchor``; see :func:`ragdistill.rag.retrieval.anchored`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Embedding(Named):
     """Documents whose vectors are near the query's."""
 
@@ -86,7 +95,7 @@ class Generation(Named):
 
 
 _SETTINGS: Mapping[Role, type[Named]] = {
-    "rewriter": Named,
+    "rewriter": Rewrite,
     "embedder": Embedding,
     "reranker": Reranking,
     "generator": Generation,
@@ -125,6 +134,12 @@ class Stack:
     slots: Mapping[Role, Slot] = field(default_factory=dict)
     bm25: Words | None = None
     fusion: Fusion = field(default_factory=Fusion)
+
+    @property
+    def anchor(self) -> int:
+        """What is said of the rewriter; 0 for nothing."""
+        said = self._settings("rewriter", Rewrite)
+        return 0 if said is None else said.anchor or 0
 
     @property
     def embedding(self) -> Embedding | None:

@@ -11,7 +11,7 @@ from ragdistill.errors import UserError
 from ragdistill.files import sha256_json
 from ragdistill.rag.cache import Cache, Said, request_key, said
 from ragdistill.rag.pipeline import Asking, Seen, Stage
-from ragdistill.rag.retrieval import Corpus, StackRetriever, fused
+from ragdistill.rag.retrieval import Corpus, StackRetriever, anchored, fused
 from ragdistill.rag.serving import Generator, Part, Reranker, Rewriter
 from ragdistill.rag.stack import Generation, Reranking
 from ragdistill.signals.fingerprint import pair_key
@@ -42,9 +42,15 @@ class Rewriting(_OfPart):
 
     role = "rewriter"
 
-    def __init__(self, part: Rewriter) -> None:
+    def __init__(self, part: Rewriter, anchor: int = 0) -> None:
         super().__init__(part)
-        self._rewriter = part
+        self._rewriter, self._anchor = part, anchor
+
+    @property
+    def identity(self) -> str:
+        """See :class:`Stage`."""
+        anchor = self._anchor
+        return sha256_json([self.fingerprint, anchor]) if anchor else self.fingerprint
 
     def request(self, seen: Seen) -> list[Any]:
         """See :class:`Stage`."""
@@ -56,7 +62,9 @@ class Rewriting(_OfPart):
 
     def take(self, seen: Seen, value: Any) -> Seen:
         """See :class:`Stage`; a rewriter that says nothing leaves the query as it is."""
-        return replace(seen, question=str(value).strip() or seen.query.text)
+        question = str(value).strip() or seen.query.text
+        anchor = self._anchor if question != seen.query.text else 0
+        return replace(seen, question=question, anchor=anchor)
 
 
 class Retrieving(Stage):
@@ -79,11 +87,14 @@ class Retrieving(Stage):
 
     def request(self, seen: Seen) -> list[Any]:
         """See :class:`Stage`."""
-        return [seen.question]
+        return [seen.question, *([seen.query.text, seen.anchor] if seen.anchor else [])]
 
     def answer(self, seen: Seen) -> Any:
         """See :class:`Stage`."""
-        return [[name, score] for name, score in self._retriever.search(seen.question)]
+        found = self._retriever.search(seen.question)
+        if seen.anchor:
+            found = anchored(self._retriever.search(seen.query.text), found, seen.anchor)
+        return [[name, score] for name, score in found]
 
     def take(self, seen: Seen, value: Any) -> Seen:
         """See :class:`Stage`."""

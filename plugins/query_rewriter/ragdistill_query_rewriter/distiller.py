@@ -81,7 +81,7 @@ class RewriterDistiller(Distiller[RewriterConfig]):
         texts = self.systems(student, task.queries)
         for name, rewrites in texts.items():
             evaluation.keep(self.folder, name, task.queries, rewrites)
-        found = self.searched(setup.eval_stage, texts)
+        found = evaluation.with_anchored(self.searched(setup.eval_stage, texts))
         retrieval.write_rankings(self.folder, task, found)
         near = setup.near_duplicates
         return {
@@ -121,7 +121,7 @@ class RewriterDistiller(Distiller[RewriterConfig]):
         setup = self.setup
         if setup.dense is None:
             return {}
-        found = self.searched(setup.dense, texts)
+        found = evaluation.with_anchored(self.searched(setup.dense, texts))
         named = {f"{name}-dense": each for name, each in found.items()}
         retrieval.write_rankings(self.folder, setup.task, named)
         return {

@@ -16,7 +16,7 @@ from ragdistill.metrics.lift import lift
 from ragdistill.metrics.ranking import per_query
 from ragdistill.metrics.retrieval import DEPTH, HEADLINE, Task
 from ragdistill.metrics.trec import Rankings
-from ragdistill.rag.retrieval import fused
+from ragdistill.rag.retrieval import anchored, fused
 from ragdistill.rag.stack import Fusion
 from ragdistill_query_rewriter.effects import FOUND_WELL
 from ragdistill_query_rewriter.expansions import separated
@@ -24,6 +24,9 @@ from ragdistill_query_rewriter.expansions import separated
 MEASURES = ("nDCG@10", "R@10", "R@100")
 UNSKIPPED = "unskipped"
 """The student that adds what it would to each turn."""
+ANCHORED, ANCHOR = "anchored", 5
+"""The student's search, in which what the query finds first by itself keeps its place where the rewrite finds it
+among its first five; see :func:`ragdistill.rag.retrieval.anchored`."""
 Values = NDArray[np.float64]
 
 
@@ -56,6 +59,13 @@ def search_together(
         alone = len(lists) == 1
         rankings[query.id] = lists[0] if alone else fused(lists, Fusion().constant, depth)
     return rankings
+
+
+def with_anchored(found: Mapping[str, Rankings]) -> dict[str, Rankings]:
+    """``found``, by system, and the student's :data:`ANCHORED`."""
+    raw, student = found["raw"], found["student"]
+    kept = {query: anchored(raw[query], ranked, ANCHOR) for query, ranked in student.items()}
+    return {**found, ANCHORED: kept}
 
 
 def _listed(
@@ -105,8 +115,11 @@ def quality(task: Task, systems: Mapping[str, Rankings], seed: int) -> dict[str,
         found = {name: values(task.qrels, each, measure) for name, each in systems.items()}
         row["raw"] = float(found["raw"].mean())
         row["lift"] = lift(found["raw"], found["teacher"], found["student"], seed)
-        if UNSKIPPED in found:
-            row[UNSKIPPED] = float(found[UNSKIPPED].mean())
+        for name in (UNSKIPPED, ANCHORED):
+            if name in found:
+                row[name] = float(found[name].mean())
+        if ANCHORED in found:
+            row["anchored_lift"] = lift(found["raw"], found["teacher"], found[ANCHORED], seed)
         if "human" in found:
             row["human"] = float(found["human"].mean())
             row["gap"] = lift(found["raw"], found["human"], found["student"], seed)
