@@ -1,5 +1,7 @@
 """Stacks of tiny parts, and a plugin whose parts count what they are asked."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ from ragdistill.files import sha256_json
 from ragdistill.rag.serving import Reference
 from tiny_models import WORDS
 
+PAUSE = 0.1
+"""Seconds that a slow part takes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loudness:
@@ -26,7 +31,7 @@ class Loudness:
 
 class FakePart:
     """Does well if it is called ``good`` or ``other``, badly if ``bad``, and ``fair`` badly at one request
-    in five. Class variables are of all parts together, for the tests."""
+    in five; ``slow`` does well after a while, and ``shy`` raises in any thread but the first. Class variables are of all parts together, for the tests."""
 
     asked: ClassVar[dict[str, list[Any]]] = {}
     trouble: ClassVar[Callable[[str, tuple[Any, ...]], None] | None] = None
@@ -52,6 +57,10 @@ class FakePart:
         if FakePart.trouble is not None:
             FakePart.trouble(f"{self.role} {self.name}", what)
         FakePart.asked.setdefault(f"{self.role} {self.name}", []).append(what)
+        if self.name == "slow":
+            time.sleep(PAUSE)
+        if self.name == "shy" and threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("too many at once")
         unlucky = int(sha256_json([self.role, what[0]])[:4], 16) % 5 == 0
         return self.name == "bad" or (self.name == "fair" and unlucky)
 
@@ -130,12 +139,24 @@ class FakeServing:
         ]
 
 
+SERVING = FakeServing()
+
+
+def install(folder: Path) -> str:
+    """What an installer leaves of the plugin, so that a process of its own finds it on its path."""
+    made = folder / "site/fake_serving-1.dist-info"
+    made.mkdir(parents=True)
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-serving\nVersion: 1\n")
+    (made / "entry_points.txt").write_text("[ragdistill]\nfake-serving = rag_helpers:SERVING\n")
+    return str(made.parent)
+
+
 @contextmanager
 def fake_parts() -> Iterator[None]:
     """The plugin is there, and nothing was asked yet."""
     forget()
     FakePart.asked, FakePart.trouble = {}, None
-    plugins.plugin_manager().register(FakeServing(), "fake-serving")
+    plugins.plugin_manager().register(SERVING, "fake-serving")
     try:
         yield
     finally:

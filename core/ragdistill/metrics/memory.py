@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _MB = 1e6
 
@@ -21,16 +22,22 @@ def peak_memory(work: Callable[[], object]) -> dict[str, float | None]:
     gc.collect()
     _give_back()
     before = _resident("VmRSS") if _forget_peak() else None
-    torch = sys.modules.get("torch")
-    on_gpu = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
-    if torch is not None and on_gpu:
-        torch.cuda.reset_peak_memory_stats()
+    if (cuda := _cuda()) is not None:
+        cuda.reset_peak_memory_stats()
     work()
+    cuda = _cuda()  # where work itself was the first to use it, its peak is the only one
     peak = _resident("VmHWM") if before is not None else None
     return {
         "rise_mb": max(0.0, peak - before) if peak is not None and before is not None else None,
-        "gpu_mb": torch.cuda.max_memory_allocated() / _MB if torch is not None and on_gpu else None,
+        "gpu_mb": None if cuda is None else cuda.max_memory_allocated() / _MB,
     }
+
+
+def _cuda() -> Any:
+    """``torch.cuda`` where a device is in use; nothing is imported for it."""
+    torch = sys.modules.get("torch")
+    used = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+    return torch.cuda if torch is not None and used else None
 
 
 def _give_back() -> None:

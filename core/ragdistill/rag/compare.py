@@ -8,19 +8,19 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ragdistill.data.loading import load
+from ragdistill.data import loading
 from ragdistill.files import sha256_json, write_json, write_text, writing
 from ragdistill.metrics.bootstrap import compare as compared
 from ragdistill.metrics.latency import percentiles
 from ragdistill.metrics.retrieval import Task, make_task
-from ragdistill.rag import cells, drilldown, explorer, judging
+from ragdistill.rag import cells, drilldown, explorer, judging, load
 from ragdistill.rag.cache import Cache
 from ragdistill.rag.cells import ERROR, MS, Cell
 from ragdistill.rag.criteria import Criteria
-from ragdistill.rag.matrix import Matrix, Mix, Results, Swaps
+from ragdistill.rag.matrix import Matrix, Mix, Results, Swaps, digest
 from ragdistill.rag.parts import open_parts
 from ragdistill.rag.retrieval import Corpus
-from ragdistill.rag.serving import ROLES, SIDES, Side
+from ragdistill.rag.serving import ROLES, SIDES, Role, Side
 from ragdistill.rag.stack import read
 from ragdistill.report import schema
 from ragdistill.run import locked, refuse_strangers, versions
@@ -44,11 +44,13 @@ class Comparison:
     criteria: Criteria = field(default_factory=Criteria)
     cache: Path | None = None
     """The folder below which what parts say is kept; None: ``out``."""
+    concurrency: int | None = None
+    """Requests at once that the two stacks themselves are put under load with; None: they are not."""
 
 
 def compare(asked: Comparison) -> dict[str, Any]:
     """Run every mix, leave ``cells/``, ``rankings/``, ``answers/``, ``faults.jsonl``, ``explorer.jsonl``,
-    ``run.json``, ``report.json`` and ``report.html`` in ``asked.out``, and return the report.
+    ``load/``, ``run.json``, ``report.json`` and ``report.html`` in ``asked.out``, and return the report.
 
     What parts said is kept by content: the same command goes on where it was cut off, and another one
     with the same ``out`` asks for what is new to it.
@@ -59,7 +61,7 @@ def compare(asked: Comparison) -> dict[str, Any]:
     """
     refuse_strangers(asked.out, COMPONENT)
     teacher, student = (open_parts(read(file)) for file in (asked.teacher, asked.student))
-    task = make_task(load(asked.data), limit=asked.eval_queries, seed=asked.seed)
+    task = make_task(loading.load(asked.data), limit=asked.eval_queries, seed=asked.seed)
     matrix = Matrix(teacher, student, Corpus.of(task.documents), Cache(asked.cache or asked.out))
     started = time.perf_counter()
     with writing(asked.out), locked(asked.out):
@@ -67,14 +69,24 @@ def compare(asked: Comparison) -> dict[str, Any]:
         write_json(asked.out / "run.json", manifest | {"stages": {"compare": {"state": "running"}}})
         mixes = matrix.mixes(asked.swaps)
         results = matrix.run(task.queries, mixes)
-        report = _finished(asked, matrix, task, results)
+        under = {}
+        if asked.concurrency is not None:
+            under = load.loads(asked, matrix, task, results, asked.concurrency)
+        load.write(asked.out, under)
+        report = _finished(asked, matrix, task, results, under)
         _write_page(asked.out, report, manifest)
         done = {"state": "done", "seconds": time.perf_counter() - started}
         write_json(asked.out / "run.json", manifest | {"stages": {"compare": done}})
     return report
 
 
-def _finished(asked: Comparison, matrix: Matrix, task: Task, results: Results) -> dict[str, Any]:
+def _finished(
+    asked: Comparison,
+    matrix: Matrix,
+    task: Task,
+    results: Results,
+    under: Mapping[Side, load.Load],
+) -> dict[str, Any]:
     """The figures of finished mixes, written."""
     depth = min(parts.stack.depth for parts in matrix.parts.values())
     found = cells.cells(task, results, depth)
@@ -84,6 +96,8 @@ def _finished(asked: Comparison, matrix: Matrix, task: Task, results: Results) -
     shown = explorer.rows(results, found, lost["measure"], task.qrels, matrix.corpus.by_id)
     cells.write_lines(asked.out / explorer.FILE, shown)
     report = _report(asked, matrix, task, results, found)
+    for side, measured in under.items():
+        report["speed"][side]["load"] = measured.as_json()
     report["rag"]["faults"] = {**lost, "queries": lost["queries"][: drilldown.TOLD]}
     schema.validate(report)
     write_json(asked.out / "report.json", report)
@@ -111,19 +125,15 @@ def _manifest(asked: Comparison, matrix: Matrix, task: Task) -> dict[str, Any]:
             "swaps": asked.swaps,
             "eval_queries": asked.eval_queries,
             "seed": asked.seed,
+            "concurrency": asked.concurrency,
             "criteria": asked.criteria.as_json(),
         },
-        "inputs": {side: digest(matrix, side) for side in SIDES}
+        "inputs": {side: digest(matrix.stages[side]) for side in SIDES}
         | {"data": sha256_json([matrix.corpus.digest, [q.id for q in task.queries]])},
         "stacks": {side: parts.stack.as_json() for side, parts in matrix.parts.items()},
         "versions": versions(),
         "seed": asked.seed,
     }
-
-
-def digest(matrix: Matrix, side: Side) -> str:
-    """Of all that changes what a stack makes of a query."""
-    return sha256_json({role: stage.identity for role, stage in matrix.stages[side].items()})
 
 
 def _report(
@@ -168,16 +178,21 @@ def _stack(matrix: Matrix, side: Side) -> dict[str, Any]:
         for role in ROLES
         if (part := parts.of(role)) is not None
     }
-    known = [each.get("parameters") for each in told.values()]
-    counted = [each for each in known if each is not None]
     return {
         "name": parts.stack.name,
-        "digest": digest(matrix, side),
-        "parameters": sum(counted) if len(counted) == len(known) else None,
+        "digest": digest(matrix.stages[side]),
+        "parameters": _sum_of(told, "parameters"),
         "licence": None,
+        "size_mb": _sum_of(told, "size_mb"),
         "stack": parts.stack.as_json(),
         "parts": told,
     }
+
+
+def _sum_of(parts: Mapping[Role, Mapping[str, Any]], figure: str) -> Any:
+    """None where one part does not know its own."""
+    known = [part.get(figure) for part in parts.values()]
+    return None if None in known else sum(known)
 
 
 def _data(asked: Comparison, task: Task, corpus: Corpus) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ragdistill.data.collection import Query
 from ragdistill.errors import UserError
+from ragdistill.files import sha256_json
 from ragdistill.rag.cache import Cache
 from ragdistill.rag.parts import Parts, told_of
 from ragdistill.rag.pipeline import Seen, Stage
@@ -188,6 +189,11 @@ def stages_of(parts: Parts, corpus: Corpus, cache: Cache) -> Iterator[tuple[Role
         yield "reranker", RerankingStage(parts.reranker, stack.reranking, corpus)
     if parts.generator is not None and stack.generation is not None:
         yield "generator", Generating(parts.generator, stack.generation, corpus)
+
+
+def digest(stages: Mapping[Role, Stage]) -> str:
+    """Of all that changes what a stack of these stages makes of a query."""
+    return sha256_json({role: stage.identity for role, stage in stages.items()})
 
 
 def _admit(parts: Parts) -> None:

@@ -24,6 +24,18 @@ class Memory(Section):
     gpu_mb: NonNegative | None = None
 
 
+class Load(Spread):
+    """Whole requests, ``concurrency`` at once; see ``ragdistill.metrics.load.figures``. ``memory`` is all
+    that the system took in a process of its own, what it loaded too."""
+
+    concurrency: Annotated[int, Ge(1)]
+    requests: Count
+    errors: Count
+    per_second: NonNegative | None = None
+    first_error: str | None = None
+    memory: Memory | None = None
+
+
 class Speed(Spread):
     """Latency of single texts (of whole answers, of what writes) in milliseconds, and how many of the
     ``unit``, texts unless it says tokens, a second. ``first_token``, ``token`` and ``memory`` are of
@@ -35,6 +47,7 @@ class Speed(Spread):
     first_token: Spread | None = None
     token: Spread | None = None
     memory: Memory | None = None
+    load: Load | None = None
 
 
 class Bin(Section):

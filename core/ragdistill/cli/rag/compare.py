@@ -42,6 +42,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn."
 )
 @click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Also put the two stacks under load, N requests at once: latency, throughput and memory.",
+)
+@click.option(
     "--criteria",
     type=_FILE,
     metavar="FILE",
@@ -62,6 +68,7 @@ def compare(
     swaps: str,
     eval_queries: int | None,
     seed: int,
+    concurrency: int | None,
     criteria: Path | None,
     criterion: tuple[str, ...],
     as_json: bool,
@@ -88,6 +95,7 @@ def compare(
         eval_queries,
         seed,
         asking.read(criteria, criterion),
+        concurrency=concurrency,
     )
     report = comparing.compare(asked)
     if as_json:

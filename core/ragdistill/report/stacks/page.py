@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ragdistill.rag import cells as kept
 from ragdistill.rag.cells import RANKED
-from ragdistill.report import curves, plots
+from ragdistill.report import curves, plots, view
 from ragdistill.report.stacks import latency, matrix, queries, verdict
 from ragdistill.report.stacks import plots as drawn
 
@@ -39,6 +39,7 @@ def told(
         "criteria": verdict.criteria(report),
         "cells": matrix.cells(section, measured, extra.get("seed") or 0),
         "timings": latency.stages(section, taken),
+        "loads": view.loads(report),
         "explorer": queries.explorer(section, folder),
         "pure": {side: matrix.pure(section, side) for side in latency.SIDES},
         "again": _again(extra.get("config") or {}),
@@ -59,7 +60,7 @@ def _again(config: Mapping[str, Any]) -> str:
     if not config.get("teacher") or not config.get("student"):
         return ""
     words = ["ragdistill", "rag", "compare", config["teacher"], config["student"]]
-    for option in ("data", "swaps", "eval_queries", "seed"):
+    for option in ("data", "swaps", "eval_queries", "seed", "concurrency"):
         if config.get(option) is not None:
             words += [f"--{option.replace('_', '-')}", str(config[option])]
     return shlex.join([*words, "--out", "again"])
