@@ -159,6 +159,21 @@ def of_effects(report, told):
                     yield (*at, "ci95"), studentised(x)
 
 
+def of_load(run, report):
+    """Requests that several threads asked at once: what was answered, from the first to the last."""
+    for side, said in report["speed"].items():
+        rows = lines(run / f"load/{side}.jsonl") if "load" in said else []
+        fine = [row["seconds"] for row in rows if not row["error"]]
+        for name, ms in (latency(fine) if fine else {}).items():
+            yield ("speed", side, "load", name), ms
+        for name, count in (("requests", len(rows)), ("errors", len(rows) - len(fine))):
+            if rows:
+                yield ("speed", side, "load", name), count
+        if rows:
+            whole = max(row["started"] + row["seconds"] for row in rows)
+            yield ("speed", side, "load", "per_second"), len(fine) / whole
+
+
 def off(said, value):
     if value is None or said is None:
         return said is not value
@@ -171,6 +186,7 @@ def main(run):
     report = json.loads((run / "report.json").read_text("utf-8"))
     told, figures = of_cells(run, report)
     figures |= dict(of_stacks(report, told)) | dict(of_effects(report, told))
+    figures |= dict(of_load(run, report))
     wrong = 0
     for path, value in figures.items():
         said = report

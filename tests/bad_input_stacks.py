@@ -137,6 +137,8 @@ STACKS = [
     case("stack-out-run", both(stacks(CUT), a_run("embedder")), RUN.replace("--out run", "--out made"),
          "made: holds a run of component 'embedder'", "choose another --out"),
     case("stack-swaps", stacks(CUT), f"{RUN} --swaps some", "--swaps", "'one-at-a-time'"),
+    case("stack-concurrency", stacks(CUT), f"{RUN} --concurrency 0", "--concurrency", "0 is not in the range"),
+    case("stack-concurrency-word", stacks(CUT), f"{RUN} --concurrency many", "--concurrency", "'many'"),
     case("all-missing", as_is, ALL, "t.yaml: cannot be read", "a YAML file of parts"),
     case("all-model", written("t.yaml", "embedder: ./nowhere"), ALL, "t.yaml: embedder: no such model folder"),
     case("all-out", as_is, "distill-all t.yaml --data data", "distill-all: Missing option '--out'"),

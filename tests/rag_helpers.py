@@ -1,5 +1,7 @@
 """Stacks of tiny parts, and a plugin whose parts count what they are asked."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -208,3 +210,10 @@ def write_conversations(folder: Path, count: int = 24) -> Path:
     (folder / "queries.jsonl").write_bytes(jsonl(queries))
     (folder / "qrels/test.tsv").write_text("\n".join(judged) + "\n")
     return folder
+
+
+def recomputed(run: Path) -> subprocess.CompletedProcess[str]:
+    """What the script that knows nothing of ragdistill says of a report."""
+    script = Path(__file__).parents[1] / "examples/recompute.py"
+    words = [sys.executable, str(script), str(run)]
+    return subprocess.run(words, check=False, capture_output=True, text=True)

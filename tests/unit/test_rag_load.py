@@ -17,6 +17,7 @@ from rag_helpers import (
     fake_parts,
     fake_stack,
     install,
+    recomputed,
     write_conversations,
 )
 from ragdistill import alone
@@ -123,6 +124,8 @@ def test_it_is_told_wherever_latency_is(tmp_path: Path, here: list[str]) -> None
     told = report["speed"]["teacher"]["load"]
     again = figures([Served(n, r["started"], r["seconds"]) for n, r in enumerate(rows)])
     assert again == {key: told[key] for key in again}
+    done = recomputed(tmp_path / "run")
+    assert done.returncode == 0, done.stdout + done.stderr
     page = Parsed((tmp_path / "run/report.html").read_text())
     assert "3 requests at once" in page.text
     assert "--concurrency 3" in page.text

@@ -1,8 +1,6 @@
 """The swap matrix over fake parts that count what they are asked."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -10,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from rag_helpers import FakePart, asked, fake_parts, fake_stack, write_conversations, write_stack
+from rag_helpers import (
+    FakePart,
+    asked,
+    fake_parts,
+    fake_stack,
+    recomputed,
+    write_conversations,
+    write_stack,
+)
 from ragdistill.errors import UserError
 from ragdistill.rag.compare import Comparison, compare
 from ragdistill.rag.serving import ROLES
@@ -190,12 +196,6 @@ def test_every_figure_can_be_computed_again(data: Path) -> None:
     assert [line.split(":")[0] for line in done.stdout.splitlines()[:-1]] == [
         "quality/nDCG@10/ci95", "rag/effects/F1/main/0/value"
     ]  # fmt: skip
-
-
-def recomputed(run: Path) -> subprocess.CompletedProcess[str]:
-    script = Path(__file__).parents[2] / "examples/recompute.py"
-    words = [sys.executable, str(script), str(run)]
-    return subprocess.run(words, check=False, capture_output=True, text=True)
 
 
 def test_a_part_that_fails_on_a_query_loses_that_query(data: Path) -> None:

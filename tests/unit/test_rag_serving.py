@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,39 @@ def test_more_contexts_than_are_read_are_cut(runs: Path) -> None:
     assert part.answer(QUERY, TEXTS * 10)
 
 
+THREADED: list[tuple[str, Any]] = [
+    ("embedder", "embedder"),
+    ("embedder", "embedder/export/onnx"),
+    *(("reranker", kind) for kind in (*KINDS, "cross-encoder/export/onnx", "pairs")),
+    ("generator", "generator"),
+    ("generator", "generator/export/onnx"),
+    ("rewriter", "writer"),
+]
+
+
+@pytest.mark.parametrize(("role", "reference"), THREADED)
+def test_several_threads_hear_what_one_hears(runs: Path, role: str, reference: str) -> None:
+    part: Any = opened(runs, **{role: reference}).of(role)  # type: ignore[arg-type]
+    part.load()
+    asked: dict[str, Callable[[str], Any]] = {
+        "embedder": lambda text: part.encode([text], "query"),
+        "reranker": lambda text: part.scores(text, TEXTS),
+        "generator": lambda text: part.answer(text, TEXTS[:2]),
+        "rewriter": lambda text: part.rewrite([QUERY], text),
+    }
+    if role == "reranker":
+        part.prepare(TEXTS)
+    queries = [" ".join(text.split()[:length]) for text in TEXTS for length in (1, 3, 5, 8)]
+    alone = [asked[role](query) for query in queries]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(asked[role], queries))
+    for one, other in zip(alone, together, strict=True):
+        if isinstance(one, str):
+            assert one == other
+        else:
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_from_runs_to_a_report(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = save_searched(tmp_path / "data", documents=30, queries=12)
@@ -220,7 +255,8 @@ def test_from_runs_to_a_report(runs: Path, tmp_path: Path, monkeypatch: pytest.M
     options = [word for key, name in named.items() for word in (key, runs / name)]
     written = run("rag", "init", *options, "--out", "stacks").split()
     assert written == ["stacks/teacher.yaml", "stacks/student.yaml"]
-    said = run("rag", "compare", *written, "--data", data, "--out", "run")
+    compare = ("rag", "compare", *written, "--data", data, "--out", "run", "--concurrency", 2)
+    said = run(*compare)
     assert all(f"\n{cell} " in said for cell in ("TTT", "SSS", "TST"))
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert len(report["rag"]["cells"]) == 8
@@ -232,6 +268,11 @@ def test_from_runs_to_a_report(runs: Path, tmp_path: Path, monkeypatch: pytest.M
         "F1 with teacher",
         "groundedness",
     }
+    for side in ("teacher", "student"):
+        load = report["speed"][side]["load"]
+        assert (load["requests"], load["errors"]) == (12, 0)
+        assert load["per_second"] > 0
+        assert load["memory"]["rise_mb"] is None or load["memory"]["rise_mb"] > 1
+        assert report[side]["size_mb"] > 0
     assert run("report", "show", "run") in said
-    again = run("rag", "compare", *written, "--data", data, "--out", "run", "--json")
-    assert json.loads(again) == report
+    assert json.loads(run(*compare, "--json")) == report

@@ -69,9 +69,7 @@ def compare(asked: Comparison) -> dict[str, Any]:
         write_json(asked.out / "run.json", manifest | {"stages": {"compare": {"state": "running"}}})
         mixes = matrix.mixes(asked.swaps)
         results = matrix.run(task.queries, mixes)
-        under = {}
-        if asked.concurrency is not None:
-            under = load.loads(asked, matrix, task, results, asked.concurrency)
+        under = load.loads(asked, matrix, task, results)
         load.write(asked.out, under)
         report = _finished(asked, matrix, task, results, under)
         _write_page(asked.out, report, manifest)

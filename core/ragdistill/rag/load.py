@@ -73,14 +73,16 @@ def requests(queries: Sequence[Query], threads: int, seed: int) -> list[Query]:
     return [chosen[number % len(chosen)] for number in range(count)]
 
 
-def loads(
-    asked: "Comparison", matrix: Matrix, task: Task, results: Results, threads: int
-) -> dict[Side, Load]:
-    """Both stacks under load, the teachers' first; what is kept of either is not measured again.
+def loads(asked: "Comparison", matrix: Matrix, task: Task, results: Results) -> dict[Side, Load]:
+    """Both stacks under load, the teachers' first; what is kept of either is not measured again. Neither,
+    where that was not asked for.
 
     Raises:
         UserError: a stack cannot be loaded, or fails on every request.
     """
+    threads = asked.concurrency
+    if threads is None:
+        return {}
     queries = requests(task.queries, threads, asked.seed)
     folder = asked.cache or asked.out
     found: dict[Side, Load] = {}

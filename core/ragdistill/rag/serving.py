@@ -28,7 +28,7 @@ Advance = Callable[[int, int], None]
 
 class Part(Protocol):
     """What all parts have in common. A part loads nothing before :meth:`load`: where all that it would
-    say is known, it need not be loaded at all."""
+    say is known, it need not be loaded at all. Once it is loaded several threads may ask it at once."""
 
     @property
     def name(self) -> str:

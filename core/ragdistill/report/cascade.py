@@ -14,8 +14,11 @@ MEASURES = ("F1", "EM", "groundedness", "nDCG@10", "retrieval nDCG@10", "overlap
 _TOLD = 5
 
 
-def render(section: Mapping[str, Any], console: Console) -> None:
-    """Print ``rag`` of report.json."""
+def render(report: Mapping[str, Any], console: Console) -> None:
+    """Print ``rag`` of report.json, and how the stacks do under load."""
+    section = report["rag"]
+    if under := loads(report):
+        put(_under_load(under), console)
     put(_cells(section), console)
     put(_calls(section), console)
     if section["effects"]:
@@ -31,6 +34,27 @@ def render(section: Mapping[str, Any], console: Console) -> None:
     for name, cell in failed.items():
         line = f"{name}: {cell['errors']} queries failed, first {cell['first_error']}"
         console.print(line, soft_wrap=True, markup=False)
+
+
+def loads(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """By stack, how it did with several requests at once, where that was measured."""
+    return {side: speed["load"] for side, speed in report["speed"].items() if speed.get("load")}
+
+
+def _under_load(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The stacks with several requests at once."""
+    many = next(iter(found.values()))["concurrency"]
+    columns = ("requests/s", "p50 ms", "p95 ms", "p99 ms", "errors", "peak MB", "on GPU")
+    made = table(f"{many} at once", *columns)
+    for name, load in found.items():
+        memory = load.get("memory") or {}
+        made.add_row(
+            name,
+            *(view.figures(load.get(key)) for key in ("per_second", "p50_ms", "p95_ms", "p99_ms")),
+            str(load["errors"]),
+            *(view.figures(memory.get(key)) for key in ("rise_mb", "gpu_mb")),
+        )
+    return made
 
 
 def _cells(section: Mapping[str, Any]) -> Table:

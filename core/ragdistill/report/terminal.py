@@ -33,12 +33,10 @@ def render(report: Mapping[str, Any], console: Console) -> None:
         console.print(_asymmetric(report), soft_wrap=True)
     if report["speed"] or report["exports"]:
         _print(_systems(report), console)
-    if loads := view.loads(report):
-        _print(_loads(loads), console)
     if report.get("frontier"):
         _print(_frontier(report), console)
     if report.get("rag"):
-        cascade.render(report["rag"], console)
+        cascade.render(report, console)
     for line in view.warnings(report):
         console.print(Text.assemble(("warning: ", "bold yellow"), line), soft_wrap=True)
     if verdict := report.get("verdict"):
@@ -176,22 +174,6 @@ def _systems(report: Mapping[str, Any]) -> Table:
             view.figures(system.size_mb),
             view.percent(system.quality.get(measure or "", {}).get("retention")),
             "" if system.passed is None else "passed" if system.passed else "failed",
-        )
-    return table
-
-
-def _loads(loads: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Systems that several requests at once were asked of."""
-    many = next(iter(loads.values()))["concurrency"]
-    columns = ("requests/s", "p50 ms", "p95 ms", "p99 ms", "errors", "peak MB", "on GPU")
-    table = _table(f"{many} at once", *columns)
-    for name, load in loads.items():
-        memory = load.get("memory") or {}
-        table.add_row(
-            name,
-            *(view.figures(load.get(key)) for key in ("per_second", "p50_ms", "p95_ms", "p99_ms")),
-            str(load["errors"]),
-            *(view.figures(memory.get(key)) for key in ("rise_mb", "gpu_mb")),
         )
     return table
 

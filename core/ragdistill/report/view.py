@@ -76,11 +76,6 @@ def memory(speed: Mapping[str, Any]) -> float | None:
     return found.get("rise_mb") if on_gpu is None else on_gpu
 
 
-def loads(report: Report) -> dict[str, Mapping[str, Any]]:
-    """By system, how it did with several requests at once, where that was measured."""
-    return {name: speed["load"] for name, speed in report["speed"].items() if speed.get("load")}
-
-
 def fastest(report: Report) -> str | None:
     """Of student and exports that passed, the one of highest throughput."""
     served = [s for s in systems(report) if s.role != "teacher" and s.passed is not False]

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from ragdistill.rag import cells as kept
 from ragdistill.rag.cells import RANKED
-from ragdistill.report import curves, plots, view
+from ragdistill.report import curves, plots
+from ragdistill.report.cascade import loads
 from ragdistill.report.stacks import latency, matrix, queries, verdict
 from ragdistill.report.stacks import plots as drawn
 
@@ -39,7 +40,7 @@ def told(
         "criteria": verdict.criteria(report),
         "cells": matrix.cells(section, measured, extra.get("seed") or 0),
         "timings": latency.stages(section, taken),
-        "loads": view.loads(report),
+        "loads": loads(report),
         "explorer": queries.explorer(section, folder),
         "pure": {side: matrix.pure(section, side) for side in latency.SIDES},
         "again": _again(extra.get("config") or {}),
