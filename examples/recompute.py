@@ -174,6 +174,39 @@ def of_load(run, report):
             yield ("speed", side, "load", "per_second"), len(fine) / whole
 
 
+def of_escalation(run, report, told):
+    """What thresholds of the students' sureness cost and keep; signals and halves are given, so are thresholds."""
+    section, rows = report.get("escalation"), lines(run / "sureness.jsonl")
+    if not section:
+        return
+    order = [row["query"] for row in lines(next((run / "cells").glob("*.jsonl")))]
+    halves = [[r for r in rows if r["half"] == half] for half in ("chosen on", "measured on")]
+    for new, half in enumerate(halves):
+        at = [order.index(row["query"]) for row in half]
+        teacher, student = (told[side * len(report["rag"]["swapped"])] for side in "TS")
+        (t, tms), (s, sms) = (
+            [x[m][at] for m in (section["measure"], "ms")] for x in (teacher, student)
+        )
+        lost = t - s > 1e-9
+        for name in [section["signal"]] if new else section["candidates"]:
+            sure = np.array([r["signals"][name] for r in half], float)
+            sure[np.isnan(sure)] = -np.inf
+            above = np.sign(np.nan_to_num(sure[~lost])[:, None] - np.nan_to_num(sure[lost]))
+            area = (above.mean() + 1) / 2 if above.size else None
+            yield ("escalation", *(["auroc"] if new else ["candidates", name])), area
+    yield ("escalation", "lost"), lost.sum()
+    for i, point in enumerate(section["points"]):
+        below = point["threshold"] if point["threshold"] is not None else np.inf if i else -np.inf
+        asked = sure < below
+        pair, ms = np.array([t, np.where(asked, t, s)]), sms + np.where(asked, tms, 0)
+        at, ms = ("escalation", "points", i), ms[np.isfinite(ms)]
+        yield (*at, "share"), asked.mean()
+        yield (*at, "quality", "student"), pair[1].mean()
+        yield (*at, "latency", "mean_ms"), ms.mean()
+        if np.ptp(pair[1] - pair[0]):
+            yield (*at, "quality", "ci95"), resampled(pair, lambda s: s[1].mean(-1) / s[0].mean(-1))
+
+
 def off(said, value):
     if value is None or said is None:
         return said is not value
@@ -186,7 +219,7 @@ def main(run):
     report = json.loads((run / "report.json").read_text("utf-8"))
     told, figures = of_cells(run, report)
     figures |= dict(of_stacks(report, told)) | dict(of_effects(report, told))
-    figures |= dict(of_load(run, report))
+    figures |= dict(of_load(run, report)) | dict(of_escalation(run, report, told))
     wrong = 0
     for path, value in figures.items():
         said = report

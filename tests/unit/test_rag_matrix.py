@@ -46,7 +46,7 @@ def compared(data: Path, out: str = "run", swaps: Any = "all", **names: str) -> 
 def untimed(value: Any) -> Any:
     """A report without what a clock said."""
     if isinstance(value, dict):
-        timed = ("latency", "speed", "seconds", "verdict")
+        timed = ("latency", "speed", "seconds", "verdict", "advice")
         return {key: untimed(each) for key, each in value.items() if key not in timed}
     return [untimed(each) for each in value] if isinstance(value, list) else value
 

@@ -21,8 +21,8 @@ from ragdistill.report.stacks import matrix, verdict
 from ragdistill.run import read_manifest
 from stacks_helpers import ID, NAME, compared
 
-SECTIONS = ["verdict", "cells", "effects", "latency", "queries", "quality", "parts", "data", "recipe",
-            "recompute"]  # fmt: skip
+SECTIONS = ["verdict", "cells", "effects", "latency", "escalation", "queries", "quality", "parts", "data",
+            "recipe", "recompute"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,8 @@ def test_a_tiny_t5_learns_what_feedback_finds(tmp_path: Path) -> None:
     page = (tmp_path / "run/report.html").read_text("utf-8")
     assert "is taught to stay so" in page
     assert "student, anchored" in page
-    assert report["harm"]["anchored"]["worse"] <= report["harm"]["student"]["worse"]
+    assert report["harm"]["anchored"]["queries"] == report["harm"]["student"]["queries"]
+    assert row["anchored"] == pytest.approx(row["student"])  # the same hundred in another order
     assert (tmp_path / "run/rankings/anchored.trec").is_file()
     assert f"<td>{report['harm']['student']['queries']}</td>" in page
     assert report["verdict"]["measure"] == "R@100"

@@ -26,7 +26,7 @@ from ragdistill.report import schema
 from ragdistill.run import locked, refuse_strangers, versions
 
 COMPONENT, METHOD = "rag", "rag/compare"
-FAULTS = "faults.jsonl"
+FAULTS, SURENESS = "faults.jsonl", "sureness.jsonl"
 SWAPS: Mapping[str, Swaps] = {name: name for name in get_args(Swaps)}
 
 
@@ -50,7 +50,8 @@ class Comparison:
 
 def compare(asked: Comparison) -> dict[str, Any]:
     """Run every mix, leave ``cells/``, ``rankings/``, ``answers/``, ``faults.jsonl``, ``explorer.jsonl``,
-    ``load/``, ``run.json``, ``report.json`` and ``report.html`` in ``asked.out``, and return the report.
+    ``sureness.jsonl``, ``load/``, ``run.json``, ``report.json`` and ``report.html`` in ``asked.out``, and return
+    the report.
 
     What parts said is kept by content: the same command goes on where it was cut off, and another one
     with the same ``out`` asks for what is new to it.
@@ -97,6 +98,9 @@ def _finished(
     for side, measured in under.items():
         report["speed"][side]["load"] = measured.as_json()
     report["rag"]["faults"] = {**lost, "queries": lost["queries"][: drilldown.TOLD]}
+    told, sure = judging.escalated(results, found, asked.criteria, asked.seed)
+    report["escalation"] = told
+    cells.write_lines(asked.out / SURENESS, sure)
     schema.validate(report)
     write_json(asked.out / "report.json", report)
     return report

@@ -1,5 +1,5 @@
-"""What is made of the cells of a swap matrix: which student loses what, and whether all together may
-replace the teachers."""
+"""What is made of the cells of a swap matrix: which student loses what, whether all together may replace
+the teachers, and whether the teachers are worth asking where the students are unsure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,11 @@ from ragdistill.rag import cells
 from ragdistill.rag.cells import ERROR, MS, Cell
 from ragdistill.rag.criteria import Criteria
 from ragdistill.rag.effects import Mix, effects
+from ragdistill.rag.escalation import Outcomes, escalation, halves
 from ragdistill.rag.matrix import Results
 from ragdistill.rag.noninferiority import Evidence, Values, judge
+from ragdistill.rag.serving import SIDES
+from ragdistill.rag.sureness import signals
 
 MEASURES = ("F1", "nDCG@10", "retrieval nDCG@10")
 """What people are told of, where it is measured; by the first two, unless others are named, the stacks
@@ -67,6 +70,33 @@ def verdict(
     criterion = found.pop("measure")
     measure = criterion if criterion in pairs else next(iter(pairs))
     return found | {"measure": measure, "criterion": criterion, "criteria": criteria.as_json()}
+
+
+def escalated(
+    results: Results, found: Mapping[str, Cell], criteria: Criteria, seed: int
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """``escalation`` of report.json, by the headline measure (see :mod:`ragdistill.rag.escalation`), and what
+    it is made of: of each query that the measure applies to, the signals and the half that it is in."""
+    measure = cells.headline(found)
+    teacher, student = (found[cells.name(results.pure(side))] for side in SIDES)
+    both = np.flatnonzero(np.isfinite(teacher[measure]) & np.isfinite(student[measure]))
+    outcomes = Outcomes(teacher[measure], student[measure], teacher[MS], student[MS]).at(both)
+    seen = results.seen[results.pure("student")]
+    known = {name: values[both] for name, values in signals(seen).items()}
+    told = escalation(known, outcomes, criteria.gate(measure), seed)
+    choosing = {int(place) for place in halves(len(both), seed)[0]}
+    rows = [
+        {
+            "query": seen[at].query.id,
+            "half": "chosen on" if place in choosing else "measured on",
+            "signals": {
+                name: float(values[place]) if np.isfinite(values[place]) else None
+                for name, values in known.items()
+            },
+        }
+        for place, at in enumerate(both)
+    ]
+    return told and {"measure": measure, **told}, rows
 
 
 def _known(found: Mapping[str, Cell], measures: tuple[str, ...]) -> list[str]:

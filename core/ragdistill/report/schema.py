@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from ragdistill.errors import UserError
 from ragdistill.report.compared import Frontier
+from ragdistill.report.escalated import Escalation
 from ragdistill.report.measured import Calibration, Speed
 from ragdistill.report.queries import QualityBy, Worst
 from ragdistill.report.section import Count, NonNegative, Quality
@@ -205,6 +206,7 @@ class Report(_Section):
     mteb: dict[str, MtebTask] = Field(default_factory=dict)
     sweep: Sweep | None = None
     frontier: Frontier | None = None
+    escalation: Escalation | None = None
     verdict: Judgment | None
     warnings: list[str] = Field(default_factory=list)
 

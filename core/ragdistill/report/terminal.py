@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ragdistill.report import cascade, lift, view
+from ragdistill.report.stacks import escalation
 from ragdistill.report.tables import put as _print
 from ragdistill.report.tables import table as _table
 
@@ -37,6 +38,8 @@ def render(report: Mapping[str, Any], console: Console) -> None:
         _print(_frontier(report), console)
     if report.get("rag"):
         cascade.render(report, console)
+    for line in escalation.lines(report["escalation"]) if report.get("escalation") else []:
+        console.print(f"escalation: {line}", soft_wrap=True, markup=False)
     for line in view.warnings(report):
         console.print(Text.assemble(("warning: ", "bold yellow"), line), soft_wrap=True)
     if verdict := report.get("verdict"):

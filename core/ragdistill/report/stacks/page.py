@@ -11,7 +11,7 @@ from ragdistill.rag import cells as kept
 from ragdistill.rag.cells import RANKED
 from ragdistill.report import curves, plots
 from ragdistill.report.cascade import loads
-from ragdistill.report.stacks import latency, matrix, queries, verdict
+from ragdistill.report.stacks import escalation, latency, matrix, queries, verdict
 from ragdistill.report.stacks import plots as drawn
 
 TEMPLATE = "stacks/page.html.j2"
@@ -26,7 +26,7 @@ def told(
         folder: the run's; without it the page has no won queries, no texts of documents, and neither
             intervals of the cells nor the spread of latencies, for report.json has none.
     """
-    section = report["rag"]
+    section, asked = report["rag"], report.get("escalation")
     at_hand = folder is not None and (folder / kept.FOLDER).is_dir()
     measured = kept.read(folder) if folder is not None and at_hand else {}
     taken = {
@@ -39,6 +39,7 @@ def told(
         "sentence": verdict.sentence(report),
         "criteria": verdict.criteria(report),
         "cells": matrix.cells(section, measured, extra.get("seed") or 0),
+        "escalation": escalation.lines(asked) if asked else [],
         "timings": latency.stages(section, taken),
         "loads": loads(report),
         "explorer": queries.explorer(section, folder),
@@ -50,6 +51,7 @@ def told(
         "effects_plots": {
             measure: Markup(drawn.effects(found)) for measure, found in section["effects"].items()
         },
+        "escalation_plot": Markup(drawn.escalation(asked) if asked else ""),
         "stages_plot": Markup(drawn.stages(taken)),
         "latency_plot": Markup(curves.latency(latency.with_latencies(report, taken), "requests")),
         "retention_plot": Markup(plots.retention(report)),

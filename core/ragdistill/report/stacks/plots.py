@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ragdistill.report.drawing import (
     GATE,
@@ -122,6 +122,45 @@ def effects(found: Mapping[str, Any]) -> str:
         axes.set_xlabel(f"change of {found['measure']}")
         axes.grid(axis="x")
         return svg(axes, f"What each student changes of {found['measure']}, with 95 % intervals")
+
+
+def escalation(section: Mapping[str, Any]) -> str:
+    """Quality kept against the mean time of a request, from the students alone to all queries escalated, with
+    95 % intervals; beside it the teachers alone, and what escalating by chance would do. Empty where times or
+    what is kept are unknown. ``section``: ``escalation`` of report.json."""
+    points, alone = section["points"], section["teacher"]["latency"]["mean_ms"]
+    ways = [(point["latency"]["mean_ms"], point["quality"]["retention"]) for point in points]
+    if alone is None or any(None in way for way in ways):
+        return ""
+    with canvas(1.2 * WIDTH, 3.2) as axes:
+        colour, marker = _MIXED
+        at = [(ms, 100 * kept) for ms, kept in ways]
+        axes.plot(
+            *zip(at[0], at[-1], strict=True), color=INK, linewidth=1, linestyle=":", alpha=0.6
+        )
+        axes.plot(*zip(*at, strict=True), color=colour, linewidth=1.2, zorder=1)
+        for place, (point, (ms, kept)) in enumerate(zip(points, at, strict=True)):
+            if point["quality"]["ci95"]:
+                ends = [100 * end for end in point["quality"]["ci95"]]
+                axes.plot([ms, ms], ends, color=colour, linewidth=2, alpha=0.25)
+            look_of = (STUDENT, "o") if place == 0 else (colour, marker)
+            axes.plot(ms, kept, color=look_of[0], marker=look_of[1], markersize=5)
+            if point["chosen"]:
+                axes.plot(ms, kept, "o", markersize=13, markerfacecolor="none", markeredgecolor=INK)
+        axes.plot(alone, 100, color=TEACHER, marker="s", markersize=7)
+        if section["gate"]:
+            dashed = (0, (3, 2))
+            axes.axhline(
+                100 * section["gate"], color=GATE, linewidth=1.2, linestyle=dashed, zorder=0
+            )
+        _milliseconds(axes, [*(ms for ms, _ in ways), alone], "mean of a request, milliseconds")
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+        axes.set_ylabel(f"{section['measure']} kept")
+        axes.grid()
+        return svg(
+            axes, f"{section['measure']} kept against the mean time of a request, by threshold"
+        )
 
 
 def stages(taken: Taken) -> str:
