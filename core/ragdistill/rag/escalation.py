@@ -127,7 +127,7 @@ def least(sure: Values, outcomes: Outcomes, gate: float) -> float | None:
     bound = total / count - stats.t.ppf(1 - ALPHA, count - 1) * np.sqrt(spread / count)
     for threshold in (NEVER, *np.unique(sure)[1:], ALWAYS):
         below = count if threshold == ALWAYS else int(np.searchsorted(ranked, threshold))
-        if bound[below] >= 0:
+        if bound[below] >= -LEAST:
             return float(threshold)
     return None
 
@@ -188,7 +188,9 @@ def _advice(
     if gate is None:
         return "never", "no share of the teacher's quality is asked for, so no threshold is chosen"
     point = next((each for each in points if each["chosen"]), None)
-    if point is None or point is points[-1]:
+    if point is None:
+        return "never", "these queries are too few for any threshold to be beyond doubt"
+    if point is points[-1]:
         return "teacher", "no threshold keeps what is asked for beyond doubt"
     if point is points[0]:
         return "never", "the student alone keeps what is asked for"
