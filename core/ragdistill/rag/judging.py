@@ -87,7 +87,7 @@ def escalated(
     choosing = {int(place) for place in halves(len(both), seed)[0]}
     rows = [
         {
-            "query": seen[at].query.id,
+            "query": seen[int(at)].query.id,
             "half": "chosen on" if place in choosing else "measured on",
             "signals": {
                 name: float(values[place]) if np.isfinite(values[place]) else None
