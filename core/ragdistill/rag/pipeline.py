@@ -26,8 +26,6 @@ class Seen:
     query: Query
     question: str
     """The query as the stages after the rewriter see it."""
-    anchor: int = 0
-    """How far down a rewritten question may find what the query finds first; 0: that counts for nothing."""
     found: Ranking = ()
     """What retrieval found, best first."""
     ranked: Ranking = ()
@@ -38,6 +36,8 @@ class Seen:
     seconds: Mapping[Role, float] = field(default_factory=dict)
     error: str = ""
     """``ROLE: what it said`` of the part that failed; nothing was asked of the parts after it."""
+    anchor: int = 0
+    """How far down a rewritten question may find what the query finds first; 0: that counts for nothing."""
 
 
 class Stage(ABC):
