@@ -230,7 +230,7 @@ def test_two_stacks_say_where_to_escalate(tmp_path: Path) -> None:
     found = report["escalation"]
     assert found["measure"] == "F1"
     assert found["gate"] == 0.93
-    # A few lost queries of forty tell little: what is advised follows from what is certain.
+    # The signal does not tell here, of 320 queries either: what is advised follows from what is certain.
     assert found["tells"] is (found["ci95"] is not None and found["ci95"][0] > 0.5)
     assert found["tells"] or found["advice"]["decision"] == "never"
     sure = rows(tmp_path / "run" / SURENESS)
