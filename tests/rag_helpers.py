@@ -17,7 +17,7 @@ from data_helpers import jsonl
 from kernel_helpers import forget
 from ragdistill import Serving, hookimpl, plugins
 from ragdistill.files import sha256_json
-from ragdistill.rag.serving import Reference
+from ragdistill.rag.serving import Answer, Reference
 from tiny_models import WORDS
 
 PAUSE = 0.1
@@ -108,14 +108,17 @@ class FakeReranker(FakePart):
 
 
 class FakeGenerator(FakePart):
-    """The last word of the first context, or nothing of the kind."""
+    """The last word of the first context, or nothing of the kind; ``fair`` knows how likely it is right."""
 
     def admit(self, contexts: int) -> None:
         pass
 
-    def answer(self, question: str, contexts: Sequence[str]) -> str:
+    def answer(self, question: str, contexts: Sequence[str]) -> str | Answer:
         failed = self.fails(question, *contexts)
-        return "nothing" if failed or not contexts else contexts[0].split()[-1]
+        said = "nothing" if failed or not contexts else contexts[0].split()[-1]
+        return (
+            Answer(said, -2.0 if failed else -len(question) / 1e3) if self.name == "fair" else said
+        )
 
 
 def open_fake(reference: Reference, options: Loudness, device: str) -> FakePart:

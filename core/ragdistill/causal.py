@@ -18,7 +18,6 @@ from transformers import (
     LogitsProcessor,
 )
 
-from ragdistill.drawing import Drawn
 from ragdistill.errors import UserError, loading
 from ragdistill.models.entry import architecture
 from ragdistill.models.resolve import ResolvedModel
@@ -240,10 +239,10 @@ def write(
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
     new_tokens: int,
-    drawn: Drawn | None = None,
+    heeding: LogitsProcessor | None = None,
 ) -> list[list[int]]:
-    """The replies to ``b`` prompts of token ids, read at once: greedily, or ``drawn``, with a seed for
-    each prompt.
+    """The replies to ``b`` prompts of token ids, read at once: greedily, or as ``heeding`` changes the
+    scores of the next tokens (:class:`~ragdistill.drawing.Drawn`, with a seed for each prompt).
 
     Padded on the left, each reply is that of its prompt alone, but for rounding.
 
@@ -274,7 +273,7 @@ def write(
         input_ids=torch.tensor(padded, device=network.device),
         attention_mask=torch.tensor(seen, device=network.device),
         generation_config=options,
-        logits_processor=[_Finite(), *([] if drawn is None else [drawn])],
+        logits_processor=[_Finite(), *([] if heeding is None else [heeding])],
     )
     return [_ended(reply, ends) for reply in found[:, wide:].tolist()]
 

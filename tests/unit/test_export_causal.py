@@ -90,6 +90,15 @@ def test_a_form_writes_what_the_model_writes(kind, made, model) -> None:
         np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["itself", "onnx", "ctranslate2"])
+def test_a_form_knows_how_likely_its_reply_is(kind, made, model) -> None:
+    runner = model if kind == "itself" else load(made[kind].folder, threads=1)
+    for prompt, reply in zip(PROMPTS, replies(model), strict=True):
+        told = model.log_probs(prompt, reply)[:, : len(make_tokenizer())]
+        likely = told[np.arange(len(reply)), reply] - np.log(np.exp(told).sum(axis=1))
+        assert runner.sure(prompt, NEW) == (reply, pytest.approx(likely.mean(), abs=1e-4))
+
+
 def test_entries_tell_of_every_form(made) -> None:
     assert list(made) == list(LIMITS)
     entries = {kind: export.as_json() for kind, export in made.items()}

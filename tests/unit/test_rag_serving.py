@@ -192,7 +192,9 @@ def test_a_generator_is_its_student_and_asks_as_it_was_taught(runs: Path, refere
     cases = [Case("q", QUERY, tuple(TEXTS[:2])), Case("r", QUERY, ())]
     part.load()
     wanted = evaluation.answer(student, prompter, cases, 5)
-    assert [part.answer(case.question, case.contexts) for case in cases] == wanted
+    told = [part.answer(case.question, case.contexts) for case in cases]
+    assert [each.text for each in told] == wanted
+    assert all(each.log_probability < 0 for each in told)
     assert len(wanted[0]) > 0
 
 
@@ -202,7 +204,7 @@ def test_more_contexts_than_are_read_are_cut(runs: Path) -> None:
     part.admit(3)
     with pytest.raises(UserError, match="no room for 60 contexts"):
         part.admit(60)
-    assert part.answer(QUERY, TEXTS * 10)
+    assert part.answer(QUERY, TEXTS * 10).text
 
 
 THREADED: list[tuple[str, Any]] = [

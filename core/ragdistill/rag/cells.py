@@ -168,6 +168,7 @@ def _written(seen: Seen) -> dict[str, Any]:
         "references": list(seen.query.answers),
         "answerable": seen.query.answerable,
         "answer": seen.answer,
+        "log_probability": seen.log_probability,
     }
 
 

@@ -38,6 +38,8 @@ class Seen:
     """``ROLE: what it said`` of the part that failed; nothing was asked of the parts after it."""
     anchor: int = 0
     """How far down a rewritten question may find what the query finds first; 0: that counts for nothing."""
+    log_probability: float | None = None
+    """Of the answer's tokens, their mean; None where the generator does not say."""
 
 
 class Stage(ABC):

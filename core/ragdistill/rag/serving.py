@@ -92,6 +92,15 @@ class Reranker(Part, Protocol):
         """Scores ``[n]``, of documents that were prepared; higher fits better."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a generator says, where it knows how likely that was to it."""
+
+    text: str
+    log_probability: float
+    """The mean of the answer's tokens (natural logarithm)."""
+
+
 class Generator(Part, Protocol):
     """Answers a question from contexts."""
 
@@ -102,7 +111,7 @@ class Generator(Part, Protocol):
             UserError: they cannot.
         """
 
-    def answer(self, question: str, contexts: Sequence[str]) -> str:
+    def answer(self, question: str, contexts: Sequence[str]) -> str | Answer:
         """The answer; contexts come best first, and ``[1]`` cites the first."""
 
 

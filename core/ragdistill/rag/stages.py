@@ -1,5 +1,6 @@
 """The four stages of a stack: what each asks its part, and what it makes of what is said."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -12,7 +13,7 @@ from ragdistill.files import sha256_json
 from ragdistill.rag.cache import Cache, Said, request_key, said
 from ragdistill.rag.pipeline import Asking, Seen, Stage
 from ragdistill.rag.retrieval import Corpus, StackRetriever, anchored, fused
-from ragdistill.rag.serving import Generator, Part, Reranker, Rewriter
+from ragdistill.rag.serving import Answer, Generator, Part, Reranker, Rewriter
 from ragdistill.rag.stack import Generation, Reranking
 from ragdistill.signals.fingerprint import pair_key
 from ragdistill.signals.store import Writer
@@ -252,8 +253,15 @@ class Generating(_OfPart):
 
     def answer(self, seen: Seen) -> Any:
         """See :class:`Stage`."""
-        return self._generator.answer(seen.question, self.contexts(seen))
+        told = self._generator.answer(seen.question, self.contexts(seen))
+        if not isinstance(told, Answer):
+            return told
+        if not -math.inf < told.log_probability <= 0:
+            raise UserError(f"{self.name} says {told.log_probability} of how likely its answer is")
+        return [told.text, told.log_probability]
 
     def take(self, seen: Seen, value: Any) -> Seen:
         """See :class:`Stage`."""
-        return replace(seen, answer=str(value), contexts=tuple(self.contexts(seen)))
+        text, likely = value if isinstance(value, list) else (value, None)
+        contexts = tuple(self.contexts(seen))
+        return replace(seen, answer=str(text), log_probability=likely, contexts=contexts)

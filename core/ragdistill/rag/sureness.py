@@ -2,7 +2,8 @@
 
 A ranking is sure of itself if its first document scores high, or far above those after it. That is how BM25,
 cosines and rerankers' scores alike are read; what counts is how they differ between queries of one stack,
-for no scale is known. Which of the signals tells, if any, is for :mod:`ragdistill.rag.escalation` to find out.
+for no scale is known. An answer is sure of itself if its tokens were likely (Kadavath et al., Language Models
+(Mostly) Know What They Know, arXiv:2207.05221), by their mean, so that long answers may be sure. Which of the signals tells, if any, is for :mod:`ragdistill.rag.escalation` to find out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,10 @@ def signals(seen: Sequence[Seen]) -> dict[str, Values]:
         for name, values in _of(rankings).items()
     }
     failed = np.array([bool(each.error) for each in seen])
+    likely = [each.log_probability for each in seen if not each.error]
+    if likely and None not in likely:
+        said = [UNSURE if each.error else each.log_probability for each in seen]
+        told = {"generator's log-probability": np.array(said, np.float64)} | told
     known = {name: np.where(failed, UNSURE, values) for name, values in told.items()}
     return {name: values for name, values in known.items() if len(np.unique(values[~failed])) > 1}
 

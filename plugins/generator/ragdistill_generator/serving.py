@@ -18,7 +18,7 @@ from ragdistill.files import folder_bytes, sha256_json
 from ragdistill.models.digest import folder_digest
 from ragdistill.models.entry import entry
 from ragdistill.models.resolve import ResolvedModel, resolve
-from ragdistill.rag.serving import Reference
+from ragdistill.rag.serving import Answer, Reference
 from ragdistill_generator.cases import Case
 from ragdistill_generator.prompts import LEAST_CONTEXT, Prompter, Style
 from ragdistill_generator.serving_options import GeneratorOptions
@@ -119,16 +119,16 @@ class Served(ABC):
         """See ``Part``."""
         vars(self).pop("_runner", None)
 
-    def answer(self, question: str, contexts: Sequence[str]) -> str:
+    def answer(self, question: str, contexts: Sequence[str]) -> Answer:
         """See ``Generator``; contexts that do not fit are cut, the last first."""
         return self._reply(question, contexts, self._new_tokens)
 
-    def _reply(self, question: str, contexts: Sequence[str], new_tokens: int) -> str:
+    def _reply(self, question: str, contexts: Sequence[str], new_tokens: int) -> Answer:
         case, _ = self._prompter.fitted(Case(question, question, tuple(contexts)))
-        (reply,) = self._runner.generate([self._prompter.encode(case).ids], new_tokens)
+        reply, likely = self._runner.sure(self._prompter.encode(case).ids, new_tokens)
         said = [token for token in reply if token not in self._ends]
         text: str = self._tokenizer.decode(said, skip_special_tokens=True)
-        return text.strip()
+        return Answer(text.strip(), likely)
 
 
 class ServedModel(Served):

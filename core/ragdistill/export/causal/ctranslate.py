@@ -137,22 +137,31 @@ class CTranslateCausal:
         """See :class:`~ragdistill.export.causal.runner.Runner`."""
         replies = Replies(prompts, new_tokens)
         for places, rows in replies.batches():
-            replies.take(places, self._batch(rows, new_tokens))
+            replies.take(places, [told.sequences_ids[0] for told in self._batch(rows, new_tokens)])
         return replies.done()
 
-    def _batch(self, prompts: Sequence[Ids], new_tokens: int) -> list[list[int]]:
+    def _batch(self, prompts: Sequence[Ids], new_tokens: int, *, scored: bool = False) -> list[Any]:
+        """ctranslate2's results; a score is the sum of the log-probabilities of a reply's tokens."""
         # Beside a prompt of one token ctranslate2 (4.8) takes the others' prompts for replies.
         if len({len(prompt) == 1 for prompt in prompts}) == 2:
             return [reply for each in prompts for reply in self._batch([each], new_tokens)]
-        told = self._generator.generate_batch(
+        told: list[Any] = self._generator.generate_batch(
             [self._named(prompt) for prompt in prompts],
             max_length=new_tokens,
             end_token=self._ends,
             suppress_sequences=self._never,
             return_end_token=True,
             include_prompt_in_result=False,
+            return_scores=scored,
+            length_penalty=0,
         )
-        return [each.sequences_ids[0] for each in told]
+        return told
+
+    def sure(self, prompt: Ids, new_tokens: int) -> tuple[list[int], float]:
+        """See :class:`~ragdistill.export.causal.runner.Runner`."""
+        (told,) = self._batch([prompt], new_tokens, scored=True)
+        reply: list[int] = told.sequences_ids[0]
+        return reply, told.scores[0] / max(len(reply), 1)
 
     def stream(self, prompt: Ids, new_tokens: int) -> Iterator[int]:
         """See :class:`~ragdistill.export.causal.runner.Runner`."""

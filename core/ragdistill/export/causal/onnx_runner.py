@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from onnxruntime import OrtValue
 
-from ragdistill.export.causal.runner import Floats, Ids, Replies
+from ragdistill.export.causal.runner import Floats, Ids, Replies, mean
 from ragdistill.export.folder import GRAPH, CausalRecord, read_record_of
 from ragdistill.export.running import cores, load_session
 
@@ -55,13 +55,21 @@ class OnnxCausal:
             if int(said[0]) in self.record.end_ids:
                 return
 
+    def sure(self, prompt: Ids, new_tokens: int) -> tuple[list[int], float]:
+        """See :class:`~ragdistill.export.causal.runner.Runner`."""
+        reply: list[int] = []
+        likely: list[float] = []
+        for _, logits in zip(range(new_tokens), self._logits([prompt]), strict=False):
+            reply.append(int(logits[0].argmax()))
+            likely.append(float(_log_softmax(logits)[0].max()))
+            if reply[-1] in self.record.end_ids:
+                break
+        return reply, mean(likely)
+
     def log_probs(self, prompt: Ids, answer: Ids) -> Floats:
         """See :class:`~ragdistill.export.causal.runner.Runner`."""
         reading = _Reading(self._session, self._device, self._past, [[*prompt, *answer[:-1]]])
-        logits = reading.prompts(len(answer))[0]
-        logits -= logits.max(axis=-1, keepdims=True)
-        found: Floats = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-        return found
+        return _log_softmax(reading.prompts(len(answer))[0])
 
     def _replies(self, prompts: Sequence[Ids], new_tokens: int) -> list[list[int]]:
         replies: list[list[int]] = [[] for _ in prompts]
@@ -76,12 +84,23 @@ class OnnxCausal:
 
     def _steps(self, prompts: Sequence[Ids]) -> Iterator[Integers]:
         """The likeliest next token [b] of each prompt, again and again, whether it has ended or not."""
+        return (logits.argmax(axis=-1) for logits in self._logits(prompts))
+
+    def _logits(self, prompts: Sequence[Ids]) -> Iterator[Floats]:
+        """What each prompt's next token is chosen by [b, tokens], again and again, the likeliest read on."""
         reading = _Reading(self._session, self._device, self._past, prompts)
         said = reading.prompts(1)
         while True:
-            told = said[:, -1, : self.record.words].argmax(axis=-1)
+            told = said[:, -1, : self.record.words]
             yield told
-            said = reading.step(told[:, None])
+            said = reading.step(told.argmax(axis=-1)[:, None])
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    """Over the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    found: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return found
 
 
 class _Reading:

@@ -1,11 +1,13 @@
 """What every form of a causal language model can do, and transformers doing it."""
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers import LogitsProcessor
 
 from ragdistill import causal
 from ragdistill.batching import token_budget_batches
@@ -30,6 +32,10 @@ class Runner(Protocol):
 
     def stream(self, prompt: Ids, new_tokens: int) -> Iterator[int]:
         """The same of one prompt, token by token as they come."""
+
+    def sure(self, prompt: Ids, new_tokens: int) -> tuple[list[int], float]:
+        """The same of one prompt, and the mean log-probability of the reply's tokens (natural logarithm;
+        0 of none), known from writing it."""
 
     def log_probs(self, prompt: Ids, answer: Ids) -> Floats:
         """Log-probabilities [n, vocabulary] of what may stand in place of each of ``answer``'s n tokens,
@@ -60,6 +66,23 @@ class Replies:
         return self._replies
 
 
+class _Heard(LogitsProcessor):
+    """Takes down how likely the likeliest token of one reply is, step by step; changes nothing."""
+
+    def __init__(self) -> None:
+        self.said: list[float] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The same ``scores`` ``[1, v]``."""
+        self.said.append(float(scores.float().log_softmax(dim=-1).max()))
+        return scores
+
+
+def mean(log_probs: Sequence[float]) -> float:
+    """Of a reply's tokens; 0 of none, which is certain."""
+    return fmean(log_probs) if log_probs else 0.0
+
+
 class TorchCausal:
     """A transformers model as it stands."""
 
@@ -74,6 +97,12 @@ class TorchCausal:
         for places, rows in replies.batches():
             replies.take(places, causal.write(self.network, self.tokenizer, rows, new_tokens))
         return replies.done()
+
+    def sure(self, prompt: Ids, new_tokens: int) -> tuple[list[int], float]:
+        """See :class:`Runner`."""
+        heard = _Heard()
+        (reply,) = causal.write(self.network, self.tokenizer, [prompt], new_tokens, heard)
+        return reply, mean(heard.said[: len(reply)])
 
     @torch.inference_mode()
     def stream(self, prompt: Ids, new_tokens: int) -> Iterator[int]:
