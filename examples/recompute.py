@@ -198,7 +198,10 @@ def of_escalation(run, report, told):
     for i, point in enumerate(section["points"]):
         below = point["threshold"] if point["threshold"] is not None else np.inf if i else -np.inf
         asked = sure < below
-        pair, ms = np.array([t, np.where(asked, t, s)]), sms + np.where(asked, tms, 0)
+        pair, ms = (
+            np.array([t, np.where(asked, t, s)]),
+            np.where(asked, np.nan_to_num(sms) + tms, sms),
+        )
         at, ms = ("escalation", "points", i), ms[np.isfinite(ms)]
         yield (*at, "share"), asked.mean()
         yield (*at, "quality", "student"), pair[1].mean()

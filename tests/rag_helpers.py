@@ -98,10 +98,13 @@ class FakeEmbedder(FakePart):
 class FakeReranker(FakePart):
     """Counts the words in common, or those that are not."""
 
+    prepared: Sequence[str] = ()
+
     def prepare(self, documents: Sequence[str]) -> None:
-        pass
+        self.prepared = documents
 
     def scores(self, query: str, documents: Sequence[str]) -> np.ndarray:
+        assert {*documents} <= {*self.prepared}
         sign = -1 if self.fails(query, *documents) else 1
         shared = [len({*query.split()} & {*text.split()}) for text in documents]
         return np.array(shared, np.float32) * sign

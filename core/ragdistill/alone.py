@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from ragdistill.errors import UserError
@@ -42,9 +43,10 @@ def call(target: str, asked: Any) -> Any:
         except BaseException:
             child.kill()
             raise
-    if not answer:
-        raise Died(child.returncode)
-    told = json.loads(answer)
+    try:
+        told = json.loads(answer)
+    except ValueError as error:  # none, or one that was cut off
+        raise Died(child.returncode) from error
     if "refused" in told:
         raise UserError(told["refused"])
     return told["said"]
@@ -57,6 +59,8 @@ def _talk(child: "subprocess.Popen[str]", line: str) -> str:
         child.stdin.write(line + "\n")
         child.stdin.flush()  # and left open: that it ends tells the process to
     except BrokenPipeError:
+        with suppress(BrokenPipeError):  # of what is not written yet
+            child.stdin.close()
         return ""
     return child.stdout.read()
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,21 @@ def test_what_ends_without_a_word_has_died(capfd: pytest.CaptureFixture[str]) ->
     with pytest.raises(alone.Died, match="1"):
         alone.call("json:nothing", None)
     assert "AttributeError" in capfd.readouterr().err
+
+
+def test_one_that_ends_before_it_is_asked_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(alone.Died):
+        alone.call("json:dumps", "x" * 10_000_000)  # more than a pipe holds
+
+
+def test_an_answer_that_is_cut_off_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nread line\nprintf '{\"said\": [1, '\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(alone.Died):
+        alone.call("json:dumps", 1)
 
 
 def test_it_ends_when_its_caller_does() -> None:

@@ -14,13 +14,21 @@ from scipy import stats
 from page_helpers import Parsed
 from rag_helpers import FakePart, fake_parts, write_conversations, write_stack
 from ragdistill.data.collection import Query
+from ragdistill.metrics import bootstrap
 from ragdistill.metrics.auroc import auroc
+from ragdistill.metrics.verdict import decide
 from ragdistill.rag.cells import rows
 from ragdistill.rag.compare import SURENESS, Comparison, compare
+from ragdistill.rag.criteria import Criteria
 from ragdistill.rag.escalation import ALWAYS, NEVER, Outcomes, escalation, halves, least
 from ragdistill.rag.pipeline import Seen
 from ragdistill.rag.sureness import UNSURE, signals
 from ragdistill.report.stacks.escalation import lines
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 400)
 
 
 def outcomes(lost: np.ndarray, ms: tuple[float, float] = (100.0, 10.0)) -> Outcomes:
@@ -79,18 +87,15 @@ def test_a_perfect_signal_reaches_the_teacher_at_the_share_of_lost_queries() -> 
     assert found["advice"]["decision"] == "escalate"
 
 
-def test_noise_claims_nothing() -> None:
+def test_noise_claims_nothing(few_resamples: None) -> None:
     claims = 0
     for seed in range(200):
         random = np.random.default_rng(seed)
         of = outcomes(random.random(60) < 0.3)
         # Of several that are noise the luckiest is chosen on one half, and has to show it on the other.
         noise = {str(n): random.normal(size=60) for n in range(6)}
-        choosing, measuring = halves(60, seed)
-        areas = {n: auroc(-each[choosing], of.at(choosing).lost) for n, each in noise.items()}
-        best = max(areas, key=lambda n: areas[n].value if areas[n] else 0.0)
-        found = auroc(-noise[best][measuring], of.at(measuring).lost)
-        claims += found is not None and found.tells
+        found = escalation(noise, of, 0.93, seed)
+        claims += found is not None and found["tells"]
     assert claims <= 12  # 5 are meant: more in one of a thousand cases
     found = told(np.arange(200.0) % 7, outcomes(np.arange(200) % 3 == 0))
     assert not found["tells"]
@@ -117,23 +122,66 @@ def test_nothing_is_measured_on_the_queries_that_chose() -> None:
     assert again["auroc"] != found["auroc"]
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.8, 0.93, 1.0]))
-def test_the_threshold_is_the_least_whose_bound_holds(seed: int, gate: float) -> None:
-    random = np.random.default_rng(seed)
-    count = int(random.integers(5, 60))
-    teacher, student = random.beta(2, 0.5, count), random.beta(2, 1, count)
-    signal = np.round(random.normal(size=count), 1)
-    of = Outcomes(teacher, student, teacher, student)
+@pytest.mark.parametrize("gate", [0.8, 0.93, 1.0])
+def test_the_threshold_is_the_last_that_the_verdict_takes_from_the_safest_on(
+    few_resamples: None, gate: float
+) -> None:
+    chosen = set()
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        teacher, lost = random.beta(9, 1, 80), random.random(80) < 0.2
+        student = np.where(lost, 0.0, teacher)
+        signal = np.round(random.normal(size=80) - 2 * lost, 1)
+        threshold = least(signal, Outcomes(teacher, student, teacher, student), gate, 0)
 
-    def holds(threshold: float) -> bool:
-        asked = signal < threshold
-        margin = np.where(asked, teacher, student) - gate * teacher
-        error = margin.std(ddof=1) / np.sqrt(count)
-        return bool(margin.mean() - stats.t.ppf(0.95, count - 1) * error >= -1e-9)
+        def go(limit: float) -> bool:
+            mixed = np.where(signal < limit, teacher, student)  # noqa: B023 - called in this turn
+            return decide(teacher, mixed, gate, 0).decision == "go"  # noqa: B023
 
-    every = [NEVER, *sorted(set(signal))[1:], ALWAYS]
-    assert least(signal, of, gate) == next((each for each in every if holds(each)), None)
+        # One in twenty queries more at each.
+        between = np.sort(signal)[np.arange(4, 80, 4)]
+        known = sorted({NEVER, *between[between > signal.min()], ALWAYS})
+        assert threshold in known
+        above = [each for each in known if threshold < each < ALWAYS]
+        assert threshold == ALWAYS or go(threshold)
+        assert all(map(go, above)) or gate == 1
+        chosen.add(threshold)
+    assert (chosen == {ALWAYS}) is (gate == 1)
+
+
+def test_it_is_rarely_wrong_that_a_threshold_keeps_enough(few_resamples: None) -> None:
+    """Of a signal that is noise: the truth of a threshold is the share of queries that it escalates."""
+    wrong = chosen = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        signal, lost = random.normal(size=120), random.random(120) < 0.2
+        teacher = random.beta(2, 0.5, 120)
+        of = Outcomes(teacher, np.where(lost, 0.0, teacher), teacher, teacher)
+        threshold = least(signal, of, 0.85, seed)
+        assert threshold is not None
+        chosen += threshold < ALWAYS
+        wrong += 1 - 0.2 * (1 - stats.norm.cdf(threshold)) < 0.85
+    assert chosen > 100
+    assert wrong <= 19  # 10 are meant: more in five of a thousand cases
+
+
+def test_too_few_queries_choose_no_threshold() -> None:
+    found = told(np.arange(60.0), outcomes(np.arange(60) < 10))
+    assert found["tells"]
+    assert not any(point["chosen"] for point in found["points"])
+    assert "it takes 42 of one half" in found["advice"]["reason"]
+
+
+def test_what_the_other_half_does_not_keep_is_not_advised() -> None:
+    choosing, measuring = halves(200, 0)
+    lost = np.zeros(200, bool)
+    lost[choosing[:20]], lost[measuring[:60]] = True, True
+    signal = -lost.astype(float)
+    signal[measuring[40:60]] = 0  # lost, and not to be told from others
+    found = told(signal, outcomes(lost))
+    assert found["tells"]
+    assert found["advice"]["decision"] == "never"
+    assert "on the other queries" in found["advice"]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -156,8 +204,8 @@ def test_what_is_advised(
     assert reason in found["advice"]["reason"]
 
 
-def test_a_request_that_failed_is_escalated_first_and_has_no_latency() -> None:
-    lost = np.arange(40) % 4 == 0
+def test_a_request_that_failed_is_escalated_first_and_takes_the_teachers_time() -> None:
+    lost = np.arange(200) % 4 == 0
     of = outcomes(lost)
     signal = np.where(lost, -np.inf, 1.0)
     of.student_ms[lost] = np.nan
@@ -165,7 +213,9 @@ def test_a_request_that_failed_is_escalated_first_and_has_no_latency() -> None:
     (point,) = [each for each in found["points"] if each["chosen"]]
     assert point["threshold"] == 1.0
     assert point["quality"]["student"] == 1
-    assert point["latency"]["mean_ms"] == 10
+    # Of these the teacher's time alone is known.
+    share = point["share"]
+    assert point["latency"]["mean_ms"] == pytest.approx((1 - share) * 10 + share * 100)
 
 
 def test_too_few_queries_tell_nothing() -> None:
@@ -236,10 +286,11 @@ def test_two_stacks_say_where_to_escalate(tmp_path: Path) -> None:
     )
     with fake_parts():
         FakePart.trouble = slow
-        report = compare(Comparison(one, other, str(data), tmp_path / "run"))
+        asked = Comparison(one, other, str(data), tmp_path / "run", criteria=Criteria({"*": 0.85}))
+        report = compare(asked)
     found = report["escalation"]
     assert found["measure"] == "F1"
-    assert found["gate"] == 0.93
+    assert found["gate"] == 0.85
     assert found["signal"] == "generator's log-probability"
     assert found["auroc"] > 0.9
     assert found["advice"]["decision"] == "escalate"
@@ -250,7 +301,7 @@ def test_two_stacks_say_where_to_escalate(tmp_path: Path) -> None:
     assert found["measured_on"] == halves.count("measured on") == 40
     (point,) = [each for each in found["points"] if each["chosen"]]
     assert 0 < point["share"] < 0.5
-    assert point["quality"]["retention"] == 1
+    assert point["quality"]["retention"] > 0.85
     assert point["latency"]["share"] < 1
     signal = [row["signals"][found["signal"]] for row in sure if row["half"] == "measured on"]
     assert point["share"] == np.mean([each < point["threshold"] for each in signal])

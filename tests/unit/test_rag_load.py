@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from page_helpers import Parsed
@@ -91,6 +92,32 @@ def test_what_fails_is_counted_and_is_no_latency() -> None:
     assert (told["p50_ms"], told["p95_ms"], told["p99_ms"]) == (500, 500, None)
     with pytest.raises(ValueError, match="0 threads"):
         ask(serve, 40, threads=0)
+
+
+def test_what_fails_without_a_word_fails_too() -> None:
+    def serve(number: int) -> None:
+        raise TimeoutError
+
+    assert {each.error for each in ask(serve, 8, threads=2)} == {"TimeoutError"}
+
+
+@pytest.mark.parametrize("at", [0, 20])
+def test_a_library_that_panics_ends_it(at: int) -> None:
+    """In the warm-up, where the other threads wait for this one, or later."""
+
+    class Panic(BaseException):
+        pass
+
+    calls: list[int] = []
+
+    def serve(number: int) -> None:
+        calls.append(number)
+        if len(calls) > at:
+            raise Panic("a lock is poisoned")
+
+    with pytest.raises(Panic, match="poisoned"):
+        ask(serve, 400, threads=4)
+    assert len(calls) < 100
 
 
 def test_few_queries_are_asked_again_and_many_are_drawn(tmp_path: Path) -> None:
@@ -186,6 +213,29 @@ def test_some_errors_are_counted_and_told(tmp_path: Path, here: list[str]) -> No
     assert found["errors"] > 0
     assert found["first_error"] == "out of luck"
     assert "first error out of luck" in Parsed((tmp_path / "run/report.html").read_text()).text
+
+
+def test_what_failed_is_measured_anew(tmp_path: Path, here: list[str]) -> None:
+    def trouble(part: str, what: tuple[Any, ...]) -> None:
+        if part == "generator other" and len(here) == 2 and next(unlucky, None) is not None:
+            raise RuntimeError("out of luck")
+
+    unlucky, wanted = iter(range(9)), asked(tmp_path, 2, generator="other")
+    compare(asked(tmp_path, None, generator="other"))
+    FakePart.trouble = trouble
+    assert compare(wanted)["speed"]["student"]["load"]["errors"] > 0
+    assert compare(wanted)["speed"]["student"]["load"]["errors"] == 0
+    assert here == ["teacher", "student", "student"]
+
+
+def test_an_anchored_document_is_prepared(tmp_path: Path, here: list[str]) -> None:
+    wanted = asked(tmp_path, 2)
+    stack = yaml.safe_load(wanted.student.read_text(encoding="utf-8"))
+    stack["rewriter"] = {"model": "fake:rewriter/bad", "anchor": 8}
+    stack["reranker"] |= {"k_in": 2, "k_out": 2}
+    wanted.student.write_text(yaml.safe_dump(stack), encoding="utf-8")
+    report = compare(wanted)
+    assert report["speed"]["student"]["load"]["errors"] == 0
 
 
 def test_a_part_for_one_thread_is_told_in_one_line(tmp_path: Path, here: list[str]) -> None:

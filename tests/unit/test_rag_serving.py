@@ -224,7 +224,7 @@ def test_several_threads_hear_what_one_hears(runs: Path, role: str, reference: s
     asked: dict[str, Callable[[str], Any]] = {
         "embedder": lambda text: part.encode([text], "query"),
         "reranker": lambda text: part.scores(text, TEXTS),
-        "generator": lambda text: part.answer(text, TEXTS[:2]),
+        "generator": lambda text: part.answer(text, TEXTS[:2]).text,
         "rewriter": lambda text: part.rewrite([QUERY], text),
     }
     if role == "reranker":

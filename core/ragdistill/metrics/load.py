@@ -48,26 +48,37 @@ def ask(
 
     Raises:
         ValueError: no request, or no thread.
+        BaseException: whatever no :class:`Exception` is that ``serve`` raises (a library that panics), and
+            whatever ``done`` does; what was not asked by then is not asked any more.
     """
     if requests < 1 or threads < 1:
         raise ValueError(f"{requests} requests cannot be asked by {threads} threads")
     clock = _Clock()
     ready, left = Barrier(threads, action=clock.start), _Shared(requests)
     found: list[Served] = []
+    broken: list[BaseException] = []
 
     def work(place: int) -> None:
-        for turn in range(_WARM):
-            clock.served(serve, (place * _WARM + turn) % requests)
-        ready.wait()
-        for number in left:
-            found.append(clock.served(serve, number))
-            done()
+        try:
+            for turn in range(_WARM):
+                clock.served(serve, (place * _WARM + turn) % requests)
+            ready.wait()
+            for number in left:
+                found.append(clock.served(serve, number))
+                done()
+        except BaseException as raised:  # noqa: BLE001 - raised again in the thread that waits
+            broken.append(raised)
+            ready.abort()  # or the others would wait for this one for ever
+            for _ in left:
+                pass
 
     workers = [Thread(target=work, args=(place,), daemon=True) for place in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
+    if broken:
+        raise broken[0]
     return sorted(found, key=lambda each: each.number)
 
 
@@ -87,7 +98,7 @@ class _Clock:
         try:
             serve(number)
         except Exception as raised:  # noqa: BLE001 - whatever a system does with a request
-            error = " ".join(f"{raised or type(raised).__name__}".split())
+            error = " ".join(str(raised).split()) or type(raised).__name__
         return Served(number, started - self._zero, perf_counter() - started, error)
 
 

@@ -3,8 +3,10 @@
 After FrugalGPT (Chen, Zaharia and Zou, arXiv:2305.05176), a cascade of models whose threshold is learnt, and
 selective classification (Geifman and El-Yaniv, arXiv:1705.08500), which chooses the threshold by a bound on
 one sample of what is given up. Other than there, no model is trained to score: the signal is one that the
-stack gives anyway. What is not sure is not given up but asked of the teacher, and the bound is Student's, for
-quality is not right or wrong alone.
+stack gives anyway. What is not sure is not given up but asked of the teacher, and the test of a threshold is
+the verdict's (:mod:`ragdistill.metrics.verdict`), for quality is not right or wrong alone. Thresholds are tested
+from the safest on, each only where all safer ones passed, so that no number of them makes a wrong choice likelier
+(a fixed sequence: Maurer, Hothorn and Lehmacher, 1995; learn then test, arXiv:2110.01052).
 
 Signal and thresholds are chosen on one half of the queries and measured on the other, so no figure is of the
 queries that it was chosen by. A query that is escalated takes the student's time and then the teacher's.
@@ -16,12 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ragdistill.metrics.auroc import Auroc, auroc
 from ragdistill.metrics.bootstrap import compare
 from ragdistill.metrics.latency import percentiles
-from ragdistill.metrics.verdict import ALPHA
+from ragdistill.metrics.studentised import studentised
+from ragdistill.metrics.verdict import ALPHA, fewest_queries
 from ragdistill.rag.cells import Values
 from ragdistill.rag.drilldown import LEAST
 
@@ -84,7 +86,7 @@ def escalation(
     # The first of equal ones is that of the later stage.
     name = max(areas, key=lambda each: _area(areas[each]))
     sure = signals[name]
-    chosen = None if gate is None else least(sure[choosing], known, gate)
+    chosen = None if gate is None else least(sure[choosing], known, gate, seed)
     points = [
         _point(threshold, sure[measuring], new, seed, chosen=threshold == chosen)
         for threshold in _thresholds(sure[choosing], chosen)
@@ -111,31 +113,25 @@ def _area(found: Auroc | None) -> float:
     return 0.0 if found is None else found.value
 
 
-def least(sure: Values, outcomes: Outcomes, gate: float) -> float | None:
-    """The threshold that escalates the fewest of these queries and keeps ``gate`` of the teacher's quality
-    beyond doubt (one-sided, 5 %); None where none does, not even all of them.
+def least(sure: Values, outcomes: Outcomes, gate: float, seed: int) -> float | None:
+    """The threshold that escalates the fewest of these queries and keeps more than ``gate`` of the teacher's
+    quality beyond doubt (one-sided, 5 %), as all do that escalate more; ``ALWAYS`` where none does, None where
+    there are too few queries for any to.
 
     Args:
         sure: the signal ``[q]``.
+        seed: of the resampling.
     """
-    order = np.argsort(sure, kind="stable")
-    ranked, teacher = sure[order], outcomes.teacher[order]
-    margins = (1 - gate) * teacher, outcomes.student[order] - gate * teacher
-    total, squares = (_mixed(margins[0] ** power, margins[1] ** power) for power in (1, 2))
-    count = len(sure)
-    spread = np.maximum(squares - total**2 / count, 0.0) / (count - 1)
-    bound = total / count - stats.t.ppf(1 - ALPHA, count - 1) * np.sqrt(spread / count)
-    for threshold in (NEVER, *np.unique(sure)[1:], ALWAYS):
-        below = count if threshold == ALWAYS else int(np.searchsorted(ranked, threshold))
-        if bound[below] >= -LEAST:
-            return float(threshold)
-    return None
-
-
-def _mixed(first: Values, others: Values) -> Values:
-    """Sums of the first k of ``first`` and of all but the first k of ``others``, by k ``[q + 1]``."""
-    ahead, behind = (np.concatenate([[0.0], np.cumsum(each)]) for each in (first, others))
-    return np.asarray(ahead + behind[-1] - behind)
+    if np.count_nonzero(outcomes.teacher > 0) < fewest_queries(gate):
+        return None
+    chosen = ALWAYS
+    for threshold in reversed(_thresholds(sure, None)[:-1]):
+        quality = np.where(sure < threshold, outcomes.teacher, outcomes.student)
+        bounds = studentised(quality - gate * outcomes.teacher, seed).bounds(ALPHA)
+        if bounds is None or bounds[0] <= 0:
+            break
+        chosen = threshold
+    return chosen
 
 
 def _thresholds(sure: Values, chosen: float | None) -> list[float]:
@@ -153,7 +149,9 @@ def _point(
     """What a threshold makes of queries that had no part in choosing it."""
     asked = np.ones(len(sure), bool) if threshold == ALWAYS else sure < threshold
     quality = np.where(asked, outcomes.teacher, outcomes.student)
-    taken = outcomes.student_ms + np.where(asked, outcomes.teacher_ms, 0.0)
+    # What the student took before it failed is not known, and counts as nothing.
+    both = np.nan_to_num(outcomes.student_ms) + outcomes.teacher_ms
+    taken = np.where(asked, both, outcomes.student_ms)
     return {
         "threshold": threshold if np.isfinite(threshold) else None,
         "share": float(asked.mean()),
@@ -189,9 +187,17 @@ def _advice(
         return "never", "no share of the teacher's quality is asked for, so no threshold is chosen"
     point = next((each for each in points if each["chosen"]), None)
     if point is None:
-        return "never", "these queries are too few for any threshold to be beyond doubt"
+        fewest = fewest_queries(gate)
+        return "never", (
+            f"too few queries to choose a threshold by: it takes {fewest:,} of one half on which the teacher is above 0"
+        )
     if point is points[-1]:
         return "teacher", "no threshold keeps what is asked for beyond doubt"
+    if (point["quality"]["retention"] or 0.0) < gate:
+        return (
+            "never",
+            "the threshold that was chosen does not keep what is asked for on the other queries",
+        )
     if point is points[0]:
         return "never", "the student alone keeps what is asked for"
     if (point["latency"]["share"] or 0.0) >= 1:

@@ -2,7 +2,7 @@
 in a process of its own.
 
 Nothing comes from the cache but the vectors of documents. What was measured is kept there, so that the same
-command says the same again.
+command says the same again; where a request failed it is measured anew.
 """
 
 import shutil
@@ -90,12 +90,13 @@ def loads(asked: "Comparison", matrix: Matrix, task: Task, results: Results) -> 
         own = digest(matrix.stages[side])
         space = Cache(folder).requests(own)
         said_of = [[query.id, query.text, list(query.context_turns)] for query in queries]
-        key = request_key("load", threads, said_of)
+        key = request_key("load", threads, matrix.parts[side].stack.device, said_of)
         known = said(space, [key]).get(key)
         if known is None:
             known = Said(_measured(asked, side, own, results, queries, threads), 0.0)
-            with space.writer() as writer:
-                writer.append([key], [known.dumps()])
+            if not any(Served(*row).error for row in known.value["served"]):
+                with space.writer() as writer:
+                    writer.append([key], [known.dumps()])
         served = [Served(*row) for row in known.value["served"]]
         names = [query.id for query in queries]
         found[side] = Load(threads, names, served, known.value["memory"])
@@ -125,6 +126,8 @@ def _measured(
     try:
         told: dict[str, Any] = alone.call(TARGET, said)
     except alone.Died as error:
+        if error.status > 0:  # it raised, and said so
+            raise
         raise UserError(
             f"the process that put it under load {error}",
             where=file,

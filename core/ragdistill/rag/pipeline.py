@@ -141,7 +141,7 @@ class Asking:
                     try:
                         told = self.said(new[key])
                     except Exception as error:  # noqa: BLE001 - whatever a part does with a query
-                        self.errors[key] = " ".join(f"{error or type(error).__name__}".split())
+                        self.errors[key] = " ".join(str(error).split()) or type(error).__name__
                     else:
                         self.keep(taker, key, new[key], told)
                         found[key] = told

@@ -78,11 +78,11 @@ def anchored(raw: Ranking, rewritten: Ranking, within: int) -> list[tuple[str, f
     """``rewritten``, what a rewritten query finds, but that what the query finds first by itself keeps its
     place: the first three of ``raw`` come before all others, in their order, as far as they are among
     the first ``within`` of ``rewritten``. A query that is good as it is loses nothing where its rewrite finds
-    the same documents. Scores are reciprocal ranks."""
+    the same documents. Scores are those of ``rewritten`` in their order, whichever documents they were of."""
     near = {document for document, _ in rewritten[:within]}
     kept = [document for document, _ in raw[:ANCHORS] if document in near]
     order = dict.fromkeys([*kept, *(document for document, _ in rewritten)])
-    return [(document, 1 / rank) for rank, document in enumerate(order, start=1)]
+    return [(document, score) for document, (_, score) in zip(order, rewritten, strict=True)]
 
 
 class StackRetriever:

@@ -84,8 +84,10 @@ def _prepare(
         return
     texts: dict[str, None] = {}
     for name, question in questions.items():
-        seen = Seen(known[name], question)
+        seen = Seen(known[name], known[name].text)
         with suppress(Exception):  # the request fails, too, and is counted then
+            if (rewriting := stages.get("rewriter")) is not None:
+                seen = rewriting.take(seen, question)
             seen = stages["embedder"].take(seen, stages["embedder"].answer(seen))
         texts |= dict.fromkeys(reranking.texts(seen))
     reranking.prepare(list(texts))

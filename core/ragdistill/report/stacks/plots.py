@@ -135,9 +135,11 @@ def escalation(section: Mapping[str, Any]) -> str:
     with canvas(1.2 * WIDTH, 3.2) as axes:
         colour, marker = _MIXED
         at = [(ms, 100 * kept) for ms, kept in ways]
-        axes.plot(
-            *zip(at[0], at[-1], strict=True), color=INK, linewidth=1, linestyle=":", alpha=0.6
-        )
+        part = np.linspace(
+            0, 1, 65
+        )  # straight, and so bent where times are drawn by their logarithms
+        chance = [first + part * (last - first) for first, last in zip(at[0], at[-1], strict=True)]
+        axes.plot(*chance, color=INK, linewidth=1, linestyle=":", alpha=0.6)
         axes.plot(*zip(*at, strict=True), color=colour, linewidth=1.2, zorder=1)
         for place, (point, (ms, kept)) in enumerate(zip(points, at, strict=True)):
             if point["quality"]["ci95"]:
