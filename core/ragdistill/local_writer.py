@@ -16,7 +16,7 @@ from ragdistill.causal import (
     token_ids,
     write,
 )
-from ragdistill.drawing import Drawn
+from ragdistill.drawing import WAY, Drawn
 from ragdistill.local_model import LocalModel
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.signals.fingerprint import Fingerprint
@@ -73,14 +73,15 @@ class LocalWriter(LocalModel):
 
     def fingerprint(self) -> Fingerprint:
         """What identifies its replies."""
-        drawn = {"temperature": self._temperature, "seed": self._seed} if self._temperature else {}
+        drawn = {"temperature": self._temperature, "seed": self._seed, "draws": WAY}
         return Fingerprint(
             kind="text",
             weights=self.digest,
             tokenizer=self.model.tokenizer_digest,
             prompt=self._template,
             dtype="utf8",
-            parameters={"new_tokens": self._new_tokens, "precision": self.precision, **drawn},
+            parameters={"new_tokens": self._new_tokens, "precision": self.precision}
+            | (drawn if self._temperature else {}),
         )
 
     def drawing(self, seed: int) -> "LocalWriter":
