@@ -33,6 +33,26 @@ def test_page_is_whole_and_tells_the_figures() -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_page_tells_what_was_taught() -> None:
+    row = dict.fromkeys(
+        ("queries", "better", "good", "no_better", "worse", "unjudged", "fault", "yield", "words"),
+        1,
+    ) | {"faults": {}, "dropped": {}}
+    told = {"filtered": False, **row, "made": None}
+    page = Parsed(html.render(made_report() | {"filter": told}))
+    assert "Every expansion that is whole was taught" in page.text
+    assert "made from documents" not in page.text
+    page = Parsed(html.render(made_report() | {"filter": told | {"made": row}}))
+    assert "Every expansion of the data's queries that is whole" in page.text
+    assert "still find their document among the first hundred" in page.text
+
+
+@pytest.mark.parametrize("told", [{"kept": 3}, [1], "near", 0.5, {"student": 0.1}, {}])
+def test_sections_of_other_components_may_have_these_names(told: object) -> None:
+    page = Parsed(html.render(made_report() | {"filter": told, "harm": told}))
+    assert not {"filter", "harm"} & {attrs.get("id") for _, attrs in page.tags}
+
+
 def test_page_asks_nothing_of_the_network_and_runs_its_own_script_alone() -> None:
     text = html.render(made_report(), extra=schema.extra(state()))
     page = Parsed(text)
