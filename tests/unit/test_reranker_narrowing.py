@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import nn
 
 from ragdistill.cli import main
+from ragdistill.data.collection import Document
 from ragdistill.errors import UserError
 from ragdistill.training.preparing import transformer_of
 from ragdistill_reranker import students
 from ragdistill_reranker.config import Kind, RerankerConfig
+from ragdistill_reranker.distiller import RerankerDistiller
 from ragdistill_reranker.narrowing import keep_neurons
 from rerank_helpers import piecemeal, report_of
 from tiny_models import save_tiny, texts
@@ -55,6 +58,8 @@ def test_neurons_that_do_nothing_are_the_ones_that_go(
     torch.testing.assert_close(said(again), before, atol=1e-5, rtol=1e-5)
     with pytest.raises(UserError, match=r"--student-intermediate: cannot keep"):
         keep_neurons(model, whole, PAIRS)
+    with pytest.raises(UserError, match=r"--student-intermediate: keeps all"):
+        keep_neurons(model, whole - len(idle), PAIRS)
 
 
 @pytest.mark.parametrize("kind", ["colbert", "bi-encoder", "cross-encoder"])
@@ -84,6 +89,28 @@ def test_a_run_makes_it_and_its_exports(tmp_path: Path) -> None:
     assert report["exports"]["onnx"]["passed"]
     made = CrossEncoder(str(tmp_path / "run/student"), device="cpu")
     assert {pair[0].out_features for pair in feed_forward(made)} == {24}
+
+
+def test_neurons_are_chosen_on_documents_from_all_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [
+        Document(id=f"{number:03}", title="", text=f"text {number}") for number in range(999)
+    ]
+    seen: list[list[str]] = []
+    monkeypatch.setattr(students, "make", lambda config, base, texts, pairs: seen.append(texts))
+    for seed, order in ((0, 1), (0, -1), (1, 1)):
+        config = RerankerConfig(teacher="any", seed=seed)
+        distiller = RerankerDistiller(config, tmp_path)
+        collection = SimpleNamespace(documents=documents[::order])
+        vars(distiller)["setup"] = SimpleNamespace(
+            collection=collection, base=SimpleNamespace(path=tmp_path)
+        )
+        distiller._new_student(())
+    once, turned, other = map(set, seen)
+    assert once == turned != other
+    assert len(once) == 256
+    assert any(text.startswith("text 9") for text in once)
 
 
 def test_nothing_changes_where_nothing_is_asked(tmp_path: Path) -> None:

@@ -118,7 +118,10 @@ class RerankerDistiller(Distiller[RerankerConfig]):
         return {"items": done.pairs, "tokens": done.tokens}
 
     def _new_student(self, pairs: Sequence[Pair]) -> students.Student:
-        texts = [document.content for document in self.setup.collection.documents[:_MEASURED]]
+        # Of a corpus in the order of its files the first documents are often of one kind.
+        documents = self.setup.collection.documents
+        chosen = sample(documents, _MEASURED, self.config.seed, key=lambda document: document.id)
+        texts = [document.content for document in chosen]
         return students.make(self.config, self.setup.base.path, texts, pairs)
 
     @cached_property
