@@ -1,11 +1,15 @@
 """Draws: from the right distribution, and each row's own."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
 
 from ragdistill.drawing import Drawn
+from ragdistill.errors import UserError
+from ragdistill_generator.config import GeneratorConfig, check_together
 
 LOGITS = torch.tensor([2.0, 0.0, 1.0, -1.0, float("-inf")])
 IDS = torch.zeros(1, 1, dtype=torch.long)
@@ -65,9 +69,7 @@ def test_of_many_words_the_likely_and_the_others_are_drawn(dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize("point", [0.0, 1 - 2**-53])
-def test_no_token_at_minus_infinity_is_drawn(
-    point: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_token_at_minus_infinity_is_drawn(point: float, monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.rand
     monkeypatch.setattr(torch, "rand", lambda n, **more: real(n, **more) * 0 + point)
     scores = torch.randn(200, 40, generator=torch.Generator().manual_seed(0))
@@ -79,6 +81,15 @@ def test_no_token_at_minus_infinity_is_drawn(
 def test_small_temperatures_take_the_likeliest() -> None:
     scores = torch.tensor([[3.0, 5.0, 4.9]])
     assert int(Drawn(1e-39, ["a"])(IDS, scores).argmax()) == 1
+
+
+@pytest.mark.parametrize("option", ["sampling", "student_sampling"])
+def test_no_run_draws_at_what_is_hardly_a_temperature(option: str) -> None:
+    told: dict[str, Any] = {"teacher": "any", option: 1e-39}
+    with pytest.raises(
+        UserError, match=rf"^--{option.replace('_', '-')}: at a temperature below 0.01"
+    ):
+        check_together(GeneratorConfig(**told), told=False, own="teacher", stored=False)
 
 
 def test_nothing_is_drawn_at_no_temperature() -> None:
