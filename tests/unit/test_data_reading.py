@@ -158,6 +158,13 @@ def test_what_nobody_reads_is_no_text() -> None:
     assert markdown(page) == "ab c d"
 
 
+@pytest.mark.parametrize("tag", ["ul><li", "blockquote", "dl><dd"])
+def test_deep_pages_are_not_indented_for_ever(tag: str) -> None:
+    text = markdown(f"<{tag}>" * 60 + "<pre>" + "line\n" * 1_000)
+    assert text.count("line") == 1_000
+    assert len(text) < 60_000
+
+
 LONG = {
     "items": "<ol>" + "<li>a" * 8_000,
     "cells": "<table>" + "<tr><td colspan=1000>a" * 1_000,

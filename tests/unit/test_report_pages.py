@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from typing import Any
 
 import pytest
 
@@ -34,10 +35,18 @@ def test_page_is_whole_and_tells_the_figures() -> None:
 
 
 def test_page_tells_what_was_taught() -> None:
-    row = dict.fromkeys(
-        ("queries", "better", "good", "no_better", "worse", "unjudged", "fault", "yield", "words"),
-        1,
-    ) | {"faults": {}, "dropped": {}}
+    counts = (
+        "queries",
+        "better",
+        "good",
+        "no_better",
+        "worse",
+        "unjudged",
+        "fault",
+        "yield",
+        "words",
+    )
+    row: dict[str, Any] = {**dict.fromkeys(counts, 1), "faults": {}, "dropped": {}}
     told = {"filtered": False, **row, "made": None}
     page = Parsed(html.render(made_report() | {"filter": told}))
     assert "Every expansion that is whole was taught" in page.text

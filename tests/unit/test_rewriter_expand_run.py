@@ -81,9 +81,9 @@ def test_a_tiny_t5_learns_what_feedback_finds(tmp_path: Path) -> None:
     for name, ranked in found.items():
         values = per_query(qrels, ranked, ["nDCG@10"])["nDCG@10"].values()
         assert report["quality"]["nDCG@10"][name] == pytest.approx(sum(values) / len(values))
-    for query, ranked in found["anchored"].items():
+    for query, listed in found["anchored"].items():
         kept = anchored(found["raw"][query], found["student"][query], 5)
-        assert [document for document, _ in ranked] == [document for document, _ in kept]
+        assert [document for document, _ in listed] == [document for document, _ in kept]
     assert T5ForConditionalGeneration.from_pretrained(tmp_path / "run/student")
     lines = (tmp_path / "run/rewrites/student.jsonl").read_text("utf-8").splitlines()
     rewrites = {row["text"]: row["rewrite"] for row in map(json.loads, lines)}

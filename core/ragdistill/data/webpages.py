@@ -31,6 +31,7 @@ _WITHOUT_TEXT = {
     "footer",
 }
 _NUMBER = re.compile("[0-9]{1,9}")
+_DEEPEST = 10
 _BLANKS = re.compile(r"[\t ]{100,}")
 """No layout of anything: expressions of markdownify take the square of their length."""
 _HEAD = 1 << 16
@@ -73,6 +74,11 @@ def as_markdown(text: str) -> tuple[str, str]:
     soup = BeautifulSoup(text, "lxml")  # which ends <p> and <li> where HTML does
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     return title, _Converter().convert_soup(soup)
+
+
+def _is_deep(el: Any) -> bool:
+    """Whether so much is around it that the indentation of its lines would be more than they are."""
+    return sum(each.name in ("li", "blockquote", "dd") for each in el.parents) >= _DEEPEST
 
 
 class _Converter(MarkdownConverter):
@@ -121,7 +127,22 @@ class _Converter(MarkdownConverter):
         else:
             bullet = "*+-"[(len(el.find_parents("ul")) - 1) % 3] + " "
         # As the lines of a nested list are, those of the item are indented to where its text begins.
-        return bullet + re.sub(r"\n(?=[^\n])", "\n" + " " * len(bullet), text) + "\n"
+        blank = "" if _is_deep(el) else " " * len(bullet)
+        return bullet + re.sub(r"\n(?=[^\n])", f"\n{blank}", text) + "\n"
+
+    def convert_blockquote(self, el: Any, text: str, parent_tags: Any) -> str:
+        """A quotation, marked unless it is one of too many."""
+        if _is_deep(el):
+            return f"\n\n{text.strip()}\n\n"
+        written: str = cast(Any, super()).convert_blockquote(el, text, parent_tags)
+        return written
+
+    def convert_dd(self, el: Any, text: str, parent_tags: Any) -> str:
+        """What a word means, indented unless it is too deep."""
+        if _is_deep(el):
+            return f"\n\n{text.strip()}\n\n"
+        written: str = cast(Any, super()).convert_dd(el, text, parent_tags)
+        return written
 
     def convert_pre(self, el: Any, text: str, parent_tags: Any) -> str:
         """Code, in a fence that is longer than any within it."""
