@@ -146,6 +146,7 @@ RERANKERS = [
     case("rerank-dims-bi", scored, f"{RERANK} --student bi-encoder", "--token-dims: a bi-encoder has no vec"),
     case("rerank-in-batch-joint", scored, RERANK.replace("--token-dims 16", "--student cross-encoder --in-batch 1"), "--in-batch: a cross-encoder would have to"),
     case("rerank-neurons", scored, f"{RERANK} --student-intermediate 999", "--student-intermediate: cannot keep 999 neurons", "from 1 to"),
+    case("rerank-neurons-all", scored, f"{RERANK} --student-intermediate 64", "--student-intermediate: keeps all 64 neurons", "fewer"),
     case("rerank-layers", scored, f"{RERANK} --student-layers 9", "--student-layers: cannot keep 9 layers"),
     case("rerank-itself", scored, RERANK.replace("--token-dims 16", "--student cross-encoder")
          .replace("--student-model teacher", ""), "--student-layers: the student would be the teacher itself"),

@@ -77,6 +77,8 @@ STACKS = [
          "s.yaml: embedder: k: 'many' is not usable", "integer"),
     case("stack-bool", stacks("embedder: {model: teacher, k: true}"), RUN,
          "s.yaml: embedder: k: True is not usable"),
+    case("stack-anchor", stacks(GOOD + "rewriter: {model: teacher, anchor: true}"), RUN,
+         "s.yaml: rewriter: anchor: True is not usable"),
     case("stack-range", stacks("embedder: {model: teacher, k: 0}"), RUN, "s.yaml: embedder: k: 0 is not",
          "greater than 0"),
     case("stack-vectors", stacks("embedder: {model: teacher, vectors: int4}"), RUN,

@@ -1,7 +1,77 @@
-"""Small PDF files, written byte by byte: what a library wrote another could read by their common faults."""
+"""Directories of documents, imported, and small PDF files, written byte by byte: what a library wrote another
+could read by their common faults."""
 
 import io
+import json
 from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from ragdistill.data import importing
+from ragdistill.data.importing import Imported
+
+HANDBOOK = """\
+---
+title: Handbook
+tags: [a, b]
+---
+Read this first.
+
+# VPN
+
+## Install *the* `client`
+
+From the portal.
+
+```sh
+# no heading
+```
+
+> ## Nor this
+
+## Printers
+
+### Queue
+
+A job is kept.
+
+Setext
+------
+
+## Last words
+"""
+PAGE = """\
+<!doctype html><html><head><title>Leave &amp; sickness</title><style>p {}</style></head>
+<body><nav><a href="/">Home</a></nav><p>Ask <a href="https://example.org/x">your manager</a> first.</p>
+<h2>Days</h2><ul><li>thirty<li>or more</ul><script>track()</script>
+<p><img src="data:image/png;base64,AAAA" alt="a calendar"> 2_days_more</p><footer>2026</footer></body></html>
+"""
+
+
+def write(folder: Path, **files: bytes | str) -> Path:
+    """Files by name, with ``_`` for the dot before the ending."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = folder / ".".join(name.rsplit("_", 1))
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def rows(told: Imported) -> list[dict[str, str]]:
+    return [json.loads(line) for line in told.corpus.read_text(encoding="utf-8").splitlines()]
+
+
+def take(folder: Path, out: str = "out", **options: Any) -> Imported:
+    """Import ``folder`` into a folder beside it."""
+    chosen = {"size": 1000, "overlap": 0, "encoding": None} | options
+    return importing.import_folder(folder, folder.parent / out, **chosen)
+
+
+def run(*arguments: object) -> Result:
+    from ragdistill.cli import main
+
+    return CliRunner().invoke(main, ["data", "import", *map(str, arguments)])
 
 
 def pdf(*pages: str | None, title: str = "") -> bytes:

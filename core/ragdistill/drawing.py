@@ -1,8 +1,8 @@
 """Tokens drawn so that what is drawn for a row depends on that row alone, whatever is read beside it.
 
-The Gumbel-max trick (Gumbel, Statistical Theory of Extreme Values, 1954; Maddison et al., A* Sampling,
-arXiv:1411.0030): the largest of log-probabilities to each of which noise of its own was added is a draw from
-their distribution. With a stream of noise for each row, batches may be cut in any way.
+By inversion: of the cumulative probabilities of a row, the first above a number between 0 and 1 is the token's
+(Devroye, Non-Uniform Random Variate Generation, 1986, chapter III.2). That is one number a token, of a stream
+for each row, so batches may be cut in any way.
 """
 
 import hashlib
@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+WAY = "inversion"
+"""How it is drawn, for fingerprints: another way draws other tokens with the same seed."""
+
 
 class Drawn(LogitsProcessor):
-    """Adds a row's own noise to its scores, of which the largest is then taken.
+    """Leaves of each row's scores the one that is drawn, which is then the largest.
 
     Args:
         temperature: what scores are divided by, above 0.
@@ -29,15 +32,15 @@ class Drawn(LogitsProcessor):
         self._streams = [torch.Generator().manual_seed(_number(seed)) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores`` ``[b, v]``, a row for each seed."""
-        waits = torch.stack(
-            [
-                torch.empty(scores.shape[1]).exponential_(generator=stream)
-                for stream in self._streams
-            ]
-        )
-        noise = -waits.clamp(min=torch.finfo(waits.dtype).tiny).log()
-        return scores.float() / self._temperature + noise.to(scores.device)
+        """``scores`` ``[b, v]``, a row for each seed: 0 where the token is drawn, else -inf."""
+        exact = "cpu" if scores.device.type == "mps" else scores.device  # which has no float64
+        points = torch.cat([torch.rand(1, dtype=torch.float64, generator=s) for s in self._streams])
+        chances = (scores.to(exact).double() / self._temperature).softmax(dim=-1)
+        below = chances.cumsum(dim=-1)
+        # Of the sum of all, which rounding leaves beside 1: behind it there is no token.
+        sought = points[:, None].to(exact) * below[:, -1:]
+        tokens = torch.searchsorted(below, sought, right=True).to(scores.device)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens, 0.0)
 
 
 def _number(seed: str) -> int:

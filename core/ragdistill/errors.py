@@ -8,6 +8,12 @@ from pathlib import Path
 import click
 
 
+def printable(text: str) -> str:
+    """``text`` as a terminal may have it: names of files and words of strangers can hold what would move
+    its cursor or hide a line."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
 class UserError(click.ClickException):
     """Bad usage or bad input: on the command line one line and exit status 2, never a traceback.
 
@@ -20,7 +26,7 @@ class UserError(click.ClickException):
     def __init__(self, what: str, *, where: str | Path | None = None, mend: str = "") -> None:
         place = f"{where}: " if where is not None else ""
         remedy = f"; {mend}" if mend else ""
-        super().__init__(" ".join(f"{place}{what}{remedy}".split()))
+        super().__init__(printable(" ".join(f"{place}{what}{remedy}".split())))
 
 
 class Diverged(UserError):

@@ -23,13 +23,17 @@ _FORBIDDEN = {
     errno.ENOTDIR,
     errno.EEXIST,
 }
+_GOES_ON = (
+    "free some, or write elsewhere; what is stored is kept, and the same command goes on from there"
+)
 _CUT_SHORT = "unexpected pos"
 """What torch says of a file whose limit was met."""
 
 
 @contextmanager
-def writing(where: str | Path) -> Iterator[None]:
-    """Turn a full disk, and a place that cannot be written, into errors that a person can mend."""
+def writing(where: str | Path, *, full: str = _GOES_ON) -> Iterator[None]:
+    """Turn a full disk, and a place that cannot be written, into errors that a person can mend; ``full``
+    says how where the disk is full."""
     try:
         yield
     except UserError:
@@ -37,12 +41,7 @@ def writing(where: str | Path) -> Iterator[None]:
     except Exception as error:
         number = _error_number(error, where)
         if number in _FULL:
-            raise UserError(
-                "no space left on the disk",
-                where=where,
-                mend="free some, or write elsewhere; what is stored is kept, and the same command"
-                " goes on from there",
-            ) from error
+            raise UserError("no space left on the disk", where=where, mend=full) from error
         if number in _FORBIDDEN:
             raise UserError(
                 f"cannot be written ({os.strerror(number)})",

@@ -16,10 +16,10 @@ from ragdistill.causal import (
     token_ids,
     write,
 )
-from ragdistill.drawing import Drawn
+from ragdistill.drawing import WAY, Drawn
 from ragdistill.local_model import LocalModel
 from ragdistill.models.resolve import ResolvedModel
-from ragdistill.signals.fingerprint import Fingerprint
+from ragdistill.signals.fingerprint import Fingerprint, Parameter
 from ragdistill.writing import Forecast, Messages, Written
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65_536, "mps": 8192}
@@ -73,14 +73,16 @@ class LocalWriter(LocalModel):
 
     def fingerprint(self) -> Fingerprint:
         """What identifies its replies."""
-        drawn = {"temperature": self._temperature, "seed": self._seed} if self._temperature else {}
+        told: dict[str, Parameter] = {"new_tokens": self._new_tokens, "precision": self.precision}
+        if self._temperature:
+            told |= {"temperature": self._temperature, "seed": self._seed, "draws": WAY}
         return Fingerprint(
             kind="text",
             weights=self.digest,
             tokenizer=self.model.tokenizer_digest,
             prompt=self._template,
             dtype="utf8",
-            parameters={"new_tokens": self._new_tokens, "precision": self.precision, **drawn},
+            parameters=told,
         )
 
     def drawing(self, seed: int) -> "LocalWriter":

@@ -9,165 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from document_helpers import encrypted, pdf
+from document_helpers import HANDBOOK, PAGE, pdf, rows, run, take, write
 from ragdistill.data import importing, loading, reading
-from ragdistill.data.importing import Imported
 from ragdistill.errors import UserError
-
-HANDBOOK = """\
----
-title: Handbook
-tags: [a, b]
----
-Read this first.
-
-# VPN
-
-## Install *the* `client`
-
-From the portal.
-
-```sh
-# no heading
-```
-
-> ## Nor this
-
-## Printers
-
-### Queue
-
-A job is kept.
-
-Setext
-------
-
-## Last words
-"""
-PAGE = """\
-<!doctype html><html><head><title>Leave &amp; sickness</title><style>p {}</style></head>
-<body><nav><a href="/">Home</a></nav><p>Ask <a href="https://example.org/x">your manager</a> first.</p>
-<h2>Days</h2><ul><li>thirty<li>or more</ul><script>track()</script>
-<p><img src="data:image/png;base64,AAAA" alt="a calendar"> 2_days_more</p><footer>2026</footer></body></html>
-"""
-
-
-def write(folder: Path, **files: bytes | str) -> Path:
-    """Files by name, with ``_`` for the dot before the ending."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        path = folder / ".".join(name.rsplit("_", 1))
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder
-
-
-def rows(told: Imported) -> list[dict[str, str]]:
-    return [json.loads(line) for line in told.corpus.read_text(encoding="utf-8").splitlines()]
-
-
-def take(folder: Path, out: str = "out", **options: Any) -> Imported:
-    """Import ``folder`` into a folder beside it."""
-    chosen = {"size": 1000, "overlap": 0, "encoding": None} | options
-    return importing.import_folder(folder, folder.parent / out, **chosen)
-
-
-def run(*arguments: object) -> Result:
-    from ragdistill.cli import main
-
-    return CliRunner().invoke(main, ["data", "import", *map(str, arguments)])
-
-
-def test_headings_are_titles_and_lines_are_places(tmp_path: Path) -> None:
-    found = rows(take(write(tmp_path / "docs", handbook_md=HANDBOOK)))
-    lines = HANDBOOK.split("\n")
-    assert [(row["title"], row["text"].split("\n")[0]) for row in found] == [
-        ("Handbook", "Read this first."),
-        ("VPN > Install the client", "From the portal."),
-        ("VPN > Printers > Queue", "A job is kept."),
-        ("VPN > Setext", "Setext"),
-        ("VPN > Last words", "Last words"),
-    ]
-    for row in found:
-        unit, number = row["place"].split()
-        assert unit == "line"
-        assert row["text"].split("\n")[0] in lines[int(number) - 1]
-    assert "# no heading" in found[1]["text"]
-    assert "Nor this" in found[1]["text"]
-    assert {row["path"] for row in found} == {"handbook.md"}
-
-
-def test_html_is_text_without_its_trimmings(tmp_path: Path) -> None:
-    first, second = rows(take(write(tmp_path / "docs", leave_html=PAGE)))
-    assert first["title"] == "Leave & sickness"
-    assert first["text"] == "Ask your manager first."
-    assert second["title"] == "Leave & sickness > Days"
-    assert second["text"] == "* thirty\n* or more\n\na calendar 2_days_more"
-    assert [first["place"], second["place"]] == ["section 1", "section 2"]
-
-
-def test_pdf_has_pages_for_places(tmp_path: Path) -> None:
-    pages = ["Badges open\nthe door.", None, "The caf\xe9 closes at four. " * 20]
-    folder = write(tmp_path / "docs", a_pdf=pdf(*pages, title="House rules"), b_pdf=pdf("Alone."))
-    told = take(folder, size=200)
-    found = [row for row in rows(told) if row["path"] == "a.pdf"]
-    assert {row["title"] for row in found} == {"House rules"}
-    assert [row["place"] for row in found] == ["page 1", *["page 3"] * (len(found) - 1)]
-    assert "caf\xe9" in found[1]["text"]
-    assert found[0]["text"] == "Badges open\nthe door."
-    assert told.in_part == [("a.pdf", "1 of 3 pages without text")]
-    assert rows(told)[-1]["title"] == "b"
-
-
-def test_pdf_without_text_is_told(tmp_path: Path) -> None:
-    folder = write(tmp_path / "docs", scan_pdf=pdf(None, None), torn_pdf=pdf("x")[:90], a_txt="a b")
-    encrypted(pdf("A secret."), "key", folder / "secret.pdf")
-    encrypted(pdf("No secret."), "", folder / "open.pdf")
-    told = take(folder)
-    left = dict(told.left_out)
-    assert left.keys() == {"scan.pdf", "secret.pdf", "torn.pdf"}
-    assert "no text on its 2 pages" in left["scan.pdf"]
-    assert "password" in left["secret.pdf"]
-    assert left["torn.pdf"].startswith("cannot be read")
-    assert [row["text"] for row in rows(told)] == ["a b", "No secret."]
-
-
-def test_a_broken_page_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pypdf
-
-    real = pypdf.PageObject.extract_text
-
-    def extract(page: pypdf.PageObject) -> str:
-        text = real(page)
-        if "broken" in text:
-            raise KeyError("/Font")
-        return text
-
-    monkeypatch.setattr(pypdf.PageObject, "extract_text", extract)
-    told = take(write(tmp_path / "docs", a_pdf=pdf("broken", "whole"), b_pdf=pdf("broken")))
-    assert told.in_part == [("a.pdf", "1 of 2 pages unreadable")]
-    assert "1 unreadable" in dict(told.left_out)["b.pdf"]
-    assert [(row["text"], row["place"]) for row in rows(told)] == [("whole", "page 2")]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "encoding"),
-    [
-        ("a_txt", "Caf\xe9\r\nopen".encode("utf-8-sig"), None),
-        ("a_md", "Caf\xe9\ropen".encode("utf-16"), None),
-        ("a_txt", "Caf\xe9\nopen".encode("utf-32"), "cp1252"),
-        ("a_txt", "Caf\xe9\nopen".encode("cp1252"), "cp1252"),
-        ("a_html", '<meta charset="latin-1"><pre>Caf\xe9\nopen'.encode("cp1252"), "koi8-r"),
-        ("a_html", '<meta charset="no-such"><pre>Caf\xe9\nopen', None),
-        ("a_html", '<meta charset="ascii"><pre>Caf\xe9\nopen'.encode(), "utf-8"),
-    ],
-)
-def test_encodings(tmp_path: Path, name: str, content: bytes, encoding: str | None) -> None:
-    (row,) = rows(take(write(tmp_path / "docs", **{name: content}), encoding=encoding))
-    assert row["text"].strip("`\n") in ("Caf\xe9\nopen", "Caf\xc3\xa9\nopen")
 
 
 def test_what_is_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +37,7 @@ def test_what_is_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     left = dict(told.left_out)
     assert left.keys() == {
         ".git", "README", "big.txt", "blank.txt", "data.txt", "deep.html", "empty.md", "latin.txt", "link.txt",
-        "linked", "pipe.txt", "picture.png", "round",
+        "linked", "marks.txt", "pipe.txt", "picture.png", "round",
     }  # fmt: skip
     assert left[".git"] == "hidden"
     assert left["latin.txt"].startswith("not utf-8; --encoding")
@@ -198,6 +45,8 @@ def test_what_is_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "link" in left["round"]
     assert "nested" in left["deep.html"]
     assert "limit" in left["big.txt"]
+    assert left["marks.txt"] == "neither letters nor digits in it"
+    assert told.files == {".md": 1}
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
@@ -209,6 +58,30 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     assert [row["path"] for row in rows(told)] == ["caf\ufffd \n.TXT", "plain.txt", "z.md"]
     assert [row["title"] for row in rows(told)] == ["caf\ufffd", "plain", "\ufffd half"]
     assert len(loading.load(str(told.corpus.parent)).documents) == 3
+
+
+def test_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    folder = write(tmp_path / "docs", a_txt="a")
+    write(folder, **{"z\x1b[2J\n_png": "x", "b\x1b[1m_txt": "- -"})
+    done = run(folder, "--out", tmp_path / "made")
+    assert done.output.splitlines()[:2] == [
+        "left out: z\ufffd[2J\ufffd.png: .png is not read",
+        "left out: b\ufffd[1m.txt: neither letters nor digits in it",
+    ]
+    (folder / "a.txt").unlink()
+    told = run(folder, "--out", tmp_path / "again")
+    assert told.exit_code == 2
+    assert "b\ufffd[1m.txt: neither letters" in told.output
+    told = run(folder, "--out", tmp_path / "made", "--json")
+    assert told.exit_code == 2
+
+
+def test_a_name_has_one_title_on_every_system(tmp_path: Path) -> None:
+    apart, together = (
+        rows(take(write(tmp_path / f"docs{number}", **{f"{name}_txt": "x"}), f"out{number}"))
+        for number, name in enumerate(("Cafe\u0301", "Caf\xe9"))
+    )
+    assert apart[0]["_id"] == together[0]["_id"]
 
 
 def test_ids_stay_when_files_come_go_and_move(tmp_path: Path) -> None:
@@ -276,33 +149,6 @@ def test_long_texts_are_split_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None
     assert "".join(piece for _, piece in importing._pieces("x" * 1000, 64)) == "x" * 1000
 
 
-GARBAGE = st.one_of(
-    st.binary(max_size=200),
-    st.lists(
-        st.sampled_from(["---\n", "title: [", "*a", "<p>", "</", "<!--", "&#0;", "&#xd800;", "%PDF-1.4\n", "stream\n"])
-    ).map(lambda parts: "".join(parts).encode()),
-    st.integers(0, 700).map(lambda place: pdf("torn")[:place] + b"/" + pdf("torn")[place + 3 :]),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("ending", ["md", "txt", "html", "pdf"])
-@given(content=GARBAGE)
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-def test_garbage_is_read_or_left_out(ending: str, tmp_path: Path, content: bytes) -> None:
-    path, told = tmp_path / f"a.{ending}", ""
-    path.write_bytes(content)
-    try:
-        found = reading.read(path, None)
-    except reading.Unread as why:
-        told = str(why)
-    assert told.splitlines() == [told] if told else found.sections
-
-
 @pytest.mark.parametrize(
     "stop", [KeyboardInterrupt, OSError(28, "full")], ids=["interrupted", "full"]
 )
@@ -318,13 +164,30 @@ def test_nothing_is_left_half_written(
         return real(title, text)
 
     monkeypatch.setattr(importing, "_identifier", identifier)
-    with pytest.raises((KeyboardInterrupt, UserError)):
+    with pytest.raises((KeyboardInterrupt, UserError)) as told:
         take(folder)
+    assert "goes on from there" not in str(told.value)
     assert not (tmp_path / "out").exists()
     (tmp_path / "kept").mkdir()
     with pytest.raises((KeyboardInterrupt, UserError)):
         take(folder, "kept")
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_corpus_that_came_meanwhile_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = write(tmp_path / "docs", a_txt="a"), reading.read
+
+    def meanwhile(path: Path, encoding: str | None) -> reading.Content:
+        write(tmp_path / "out", corpus_jsonl="another's")
+        return real(path, encoding)
+
+    monkeypatch.setattr(reading, "read", meanwhile)
+    with pytest.raises(UserError, match="exists already"):
+        take(folder)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["corpus.jsonl"]
+    assert (tmp_path / "out" / "corpus.jsonl").read_text() == "another's"
 
 
 def test_out_may_lie_in_the_directory(tmp_path: Path) -> None:

@@ -69,3 +69,6 @@ def test_what_is_drawn_depends_on_the_seed_alone(model: ResolvedModel) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
     prints = {made(model, temperature=2.0, seed=seed).fingerprint().id for seed in (0, 1)}
     assert len(prints | {made(model).fingerprint().id}) == 3
+    told = made(model, temperature=2.0).fingerprint().parameters
+    assert told["draws"] == "inversion"
+    assert "draws" not in made(model).fingerprint().parameters

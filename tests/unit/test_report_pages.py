@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,34 @@ def test_page_is_whole_and_tells_the_figures() -> None:
     ]  # fmt: skip
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
+
+
+def test_page_tells_what_was_taught() -> None:
+    counts = (
+        "queries",
+        "better",
+        "good",
+        "no_better",
+        "worse",
+        "unjudged",
+        "fault",
+        "yield",
+        "words",
+    )
+    row: dict[str, Any] = {**dict.fromkeys(counts, 1), "faults": {}, "dropped": {}}
+    told = {"filtered": False, **row, "made": None}
+    page = Parsed(html.render(made_report() | {"filter": told}))
+    assert "Every expansion that is whole was taught" in page.text
+    assert "made from documents" not in page.text
+    page = Parsed(html.render(made_report() | {"filter": told | {"made": row}}))
+    assert "Every expansion of the data's queries that is whole" in page.text
+    assert "still find their document among the first hundred" in page.text
+
+
+@pytest.mark.parametrize("told", [{"kept": 3}, [1], "near", 0.5, {"student": 0.1}, {}])
+def test_sections_of_other_components_may_have_these_names(told: object) -> None:
+    page = Parsed(html.render(made_report() | {"filter": told, "harm": told}))
+    assert not {"filter", "harm"} & {attrs.get("id") for _, attrs in page.tags}
 
 
 def test_page_asks_nothing_of_the_network_and_runs_its_own_script_alone() -> None:

@@ -55,6 +55,8 @@ def test_neurons_that_do_nothing_are_the_ones_that_go(
     torch.testing.assert_close(said(again), before, atol=1e-5, rtol=1e-5)
     with pytest.raises(UserError, match=r"--student-intermediate: cannot keep"):
         keep_neurons(model, whole, PAIRS)
+    with pytest.raises(UserError, match=r"--student-intermediate: keeps all"):
+        keep_neurons(model, whole - len(idle), PAIRS)
 
 
 @pytest.mark.parametrize("kind", ["colbert", "bi-encoder", "cross-encoder"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ragdistill.errors import UserError
+from ragdistill.errors import UserError, printable
 
 if TYPE_CHECKING:
     from ragdistill.data.importing import Imported, Note
@@ -147,7 +147,8 @@ def _print_imported(told: "Imported") -> None:
         click.echo(f"left out: {told.repeated:,} passages that repeat another")
     kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(told.files.items()))
     files = told.files.total()
-    click.echo(f"{told.corpus}: {told.documents:,} documents from {files:,} files ({kinds})")
+    corpus = printable(str(told.corpus))
+    click.echo(f"{corpus}: {told.documents:,} documents from {files:,} files ({kinds})")
 
 
 def _print_notes(label: str, notes: "Iterable[Note]") -> None:
@@ -157,7 +158,7 @@ def _print_notes(label: str, notes: "Iterable[Note]") -> None:
         paths[note.why].append(note.path)
     for why, named in paths.items():
         more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""
-        click.echo(f"{label}: {', '.join(named[:3])}{more}: {why}")
+        click.echo(printable(f"{label}: {', '.join(named[:3])}{more}: {why}"))
 
 
 def _print_json(value: Any) -> None:

@@ -71,28 +71,50 @@ def import_folder(
     """
     reading.require()
     told = Imported(out / "corpus.jsonl")
-    if told.corpus.exists() or told.corpus.is_symlink():
-        mend = "remove it, or choose another --out"
-        raise UserError("exists already", where=told.corpus, mend=mend)
-    root, made = folder.resolve(), not out.exists()
+    with writing(told.corpus):
+        _refuse_old(told.corpus)
+        made = not out.exists()
+    root = folder.resolve()
     files = _find(root, out.resolve(), told.left_out)
     if not files:
-        raise UserError(f"no file in it that is read ({', '.join(reading.KINDS)})", where=folder)
+        example = f", the first left out {_line(told.left_out[0])}" if told.left_out else ""
+        what = f"no file in it that is read ({', '.join(reading.KINDS)}){example}"
+        raise UserError(what, where=folder)
     with track("files", len(files)) as advance:
         rows = _rows(root, files, _Splitter(size, overlap), encoding, told, advance)
         if (first := next(rows, None)) is None:
-            example = next(note for note in told.left_out if note.path == _shown(files[0], root))
-            what = f"no text in its {len(files)} file{'s'[: len(files) > 1]}, the first {example.path}: {example.why}"
+            example = next(
+                _line(note) for note in told.left_out if note.path == _shown(files[0], root)
+            )
+            what = f"no text in its {len(files)} file{'s'[: len(files) > 1]}, the first {example}"
             raise UserError(what, where=folder)
         try:
-            with writing(told.corpus), atomic_path(told.corpus) as temporary:
+            with (
+                writing(told.corpus, full="free some, or write elsewhere"),
+                atomic_path(told.corpus) as temporary,
+            ):
                 beir.write_lines(temporary, chain([first], rows))
+                _refuse_old(told.corpus)  # that came while files were read
         except BaseException:
             with suppress(OSError):
                 if made:
                     out.rmdir()
             raise
     return told
+
+
+def _refuse_old(corpus: Path) -> None:
+    """
+    Raises:
+        UserError: there is one.
+    """
+    if corpus.exists() or corpus.is_symlink():
+        mend = "remove it, or choose another --out"
+        raise UserError("exists already", where=corpus, mend=mend)
+
+
+def _line(note: Note) -> str:
+    return f"{note.path}: {note.why}"
 
 
 def _find(root: Path, out: Path, left_out: list[Note]) -> list[Path]:
@@ -156,9 +178,7 @@ def _rows(
         except reading.Unread as why:
             told.left_out.append(Note(name, str(why)))
         else:
-            told.files[path.suffix.lower()] += 1
-            if content.lacks:
-                told.in_part.append(Note(name, content.lacks))
+            before = told.documents + told.repeated
             for section in content.sections:
                 for offset, text in splitter.split(section):
                     identifier = _identifier(section.title, text)
@@ -169,6 +189,11 @@ def _rows(
                     told.documents += 1
                     row = {"_id": identifier, "title": section.title, "text": text}
                     yield row | {"path": name, "place": section.place(offset)}
+            if told.documents + told.repeated == before:
+                told.left_out.append(Note(name, "neither letters nor digits in it"))
+            else:
+                told.files[path.suffix.lower()] += 1
+                told.in_part += [Note(name, content.lacks)] if content.lacks else []
         advance(1, 0)
 
 

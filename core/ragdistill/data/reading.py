@@ -7,6 +7,7 @@ markdownify turn HTML into Markdown, pypdf reads PDF. None of them reaches the n
 import codecs
 import logging
 import re
+import unicodedata
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -29,9 +30,9 @@ LARGEST_PDF = 512 << 20
 """Bytes of a PDF, which are its pictures for the most part."""
 
 _LONGEST_TITLE = 300
+_STRING = "tag:yaml.org,2002:str"
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.{0,65536}?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _PICTURE = re.compile(r"data:image/[\w.+-]+;base64,[\w+/=]+")
-_WITHOUT_TEXT = ("script", "style", "template", "noscript", "svg", "iframe", "nav", "footer")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
@@ -115,7 +116,8 @@ def read(path: Path, encoding: str | None) -> Content:
     except OSError as error:
         raise Unread(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # what a stranger's file makes the libraries raise
-        raise Unread(f"cannot be read: {type(error).__name__}: {error}"[:200]) from error
+        told = " ".join(f"cannot be read: {type(error).__name__}: {error}".split())
+        raise Unread(told[:200]) from error
     if not content.sections:
         raise Unread("no text in it")
     return content
@@ -134,14 +136,15 @@ def _front_title(text: str) -> str | None:
     """The title that front matter gives, or ""; None where ``text`` is no front matter."""
     import yaml
 
-    try:
-        told = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    try:  # its nodes alone: values of few lines may be without end, or wrong where nobody asks for them
+        told = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
         return None
-    if not isinstance(told, dict):
+    if not isinstance(told, yaml.MappingNode):
         return None
-    title = told.get("title")
-    return title.strip() if isinstance(title, str) else ""
+    titles = (value for key, value in told.value if key.value == "title")
+    title = next(titles, None)
+    return title.value.strip() if title is not None and title.tag == _STRING else ""
 
 
 def _plain(path: Path, encoding: str | None) -> Content:
@@ -150,25 +153,14 @@ def _plain(path: Path, encoding: str | None) -> Content:
 
 
 def _html(path: Path, encoding: str | None) -> Content:
-    from bs4 import BeautifulSoup
-    from bs4.dammit import EncodingDetector
-    from markdownify import MarkdownConverter
+    from ragdistill.data import webpages
 
     raw = path.read_bytes()
-    text = _decoded(raw, encoding, EncodingDetector.find_declared_encoding(raw, is_html=True))
+    text = _decoded(raw, encoding, webpages.declared_encoding(raw))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what looks like XML is read as HTML all the same
-        soup = BeautifulSoup(text, "lxml")  # which ends <p> and <li> where HTML does
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for tag in soup.find_all(["title", *_WITHOUT_TEXT]):
-        tag.decompose()
-    for image in soup.find_all("img"):
-        image.replace_with(str(image.get("alt") or ""))
-    converter = MarkdownConverter(
-        strip=["a"], heading_style="atx", escape_asterisks=False, escape_underscores=False
-    )
-    converted = _clean(converter.convert_soup(soup))
-    found = enumerate(sections(converted, title or _stem(path)), 1)
+        title, converted = webpages.as_markdown(text)
+    found = enumerate(sections(_clean(converted), title or _stem(path)), 1)
     return Content([Section(s.title, s.text, "section", True, number) for number, s in found])
 
 
@@ -180,7 +172,7 @@ def _pdf(path: Path, encoding: str | None) -> Content:
         reader = pypdf.PdfReader(stream)
         if reader.is_encrypted and not reader.decrypt(""):
             raise Unread("encrypted: it opens with a password only")
-        pages = [_page_text(page) for page in reader.pages]
+        pages = list(_page_texts(reader))
         title = (_pdf_title(reader) or _stem(path))[:_LONGEST_TITLE]
     texts = [text or "" for text in pages]
     if not any(texts):
@@ -195,6 +187,20 @@ def _pdf(path: Path, encoding: str | None) -> Content:
         if count
     ]
     return Content([Section(title, "\n\n".join(texts), "page", starts=starts)], ", ".join(lacks))
+
+
+def _page_texts(reader: "pypdf.PdfReader") -> Iterator[str | None]:
+    """:func:`_page_text` of each page.
+
+    Raises:
+        Unread: they have more text than a text file may have.
+    """
+    left = LARGEST
+    for page in reader.pages:
+        text = _page_text(page)
+        if (left := left - len(text or "")) < 0:
+            raise Unread(f"over the limit of {LARGEST >> 20} MiB of text")
+        yield text
 
 
 def _page_text(page: "pypdf.PageObject") -> str | None:
@@ -227,8 +233,9 @@ KINDS: dict[str, Callable[[Path, str | None], Content]] = {
 
 
 def _stem(path: Path) -> str:
-    """The name of a file as a title; it may hold bytes that are no UTF-8."""
-    return " ".join(_clean(path.stem).split())
+    """The name of a file as a title; it may hold bytes that are no UTF-8, and accents apart from their letters
+    where another system would hold them together."""
+    return unicodedata.normalize("NFC", " ".join(_clean(path.stem).split()))
 
 
 def _decoded(raw: bytes, encoding: str | None, declared: str | None = None) -> str:
@@ -238,9 +245,8 @@ def _decoded(raw: bytes, encoding: str | None, declared: str | None = None) -> s
         Unread: none fits, or it is no text.
     """
     marked = next((name for mark, name in _MARKS if raw.startswith(mark)), None)
-    # As the WHATWG's standard has it: what says Latin-1 is Windows-1252.
-    declared = "cp1252" if declared in ("iso-8859-1", "latin-1", "ascii", "us-ascii") else declared
-    tried = [marked] if marked else [name for name in (declared, "utf-8", encoding) if name]
+    names = (declared, "utf-8", encoding)
+    tried = [marked] if marked else [name for name in dict.fromkeys(names) if name]
     for name in tried:
         try:
             text = raw.decode(name)
@@ -271,7 +277,7 @@ class _Heading:
 def sections(text: str, title: str) -> Iterator[Section]:
     """Markdown, one section for each heading that has text of its own. Its title is the headings that it
     is under, after ``title`` where no heading of the first level leads them."""
-    title, lines = " ".join(_clean(title).split()), text.split("\n")
+    title, lines = " ".join(_clean(title).split())[:_LONGEST_TITLE], text.split("\n")
     marks = [_Heading(0, "", 0, 0), *_headings(text)]
     under: list[_Heading] = []
     for number, mark in enumerate(marks):
@@ -284,7 +290,7 @@ def sections(text: str, title: str) -> Iterator[Section]:
             body, line = mark.words, mark.begin  # a heading with nothing below it is text
         if body.strip():
             lead = [] if under and under[0].level == 1 else [title]
-            names = [*lead, *(heading.words for heading in under)]
+            names = [*lead, *(heading.words[:_LONGEST_TITLE] for heading in under)]
             yield _lines(" > ".join(names)[:_LONGEST_TITLE], body, line + 1, markup=True)
 
 

@@ -77,8 +77,9 @@ def fused(rankings: Sequence[Ranking], constant: float, k: int) -> list[tuple[st
 def anchored(raw: Ranking, rewritten: Ranking, within: int) -> list[tuple[str, float]]:
     """``rewritten``, what a rewritten query finds, but that what the query finds first by itself keeps its
     place: the first three of ``raw`` come before all others, in their order, as far as they are among
-    the first ``within`` of ``rewritten``. A query that is good as it is loses nothing where its rewrite finds
-    the same documents. Scores are those of ``rewritten`` in their order, whichever documents they were of."""
+    the first ``within`` of ``rewritten``. So each of the three that its rewrite has there comes no later than in
+    ``raw``; any other document can fall. Scores are those of ``rewritten`` in their order, whichever documents
+    they were of."""
     near = {document for document, _ in rewritten[:within]}
     kept = [document for document, _ in raw[:ANCHORS] if document in near]
     order = dict.fromkeys([*kept, *(document for document, _ in rewritten)])

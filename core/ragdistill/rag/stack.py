@@ -47,7 +47,7 @@ class Named(_Finite):
 class Rewrite(Named):
     """A query in other words."""
 
-    anchor: Annotated[int, Gt(0)] | None = None
+    anchor: Depth | None = None
     """The first documents of the query as it stands come before all others where the rewrite finds them
     among its first ``anchor``; see :func:`ragdistill.rag.retrieval.anchored`."""
 

@@ -130,18 +130,23 @@ def importance(model: nn.Module, batches: Sequence[Inputs]) -> Importance:
     def hear(name: str, axes: tuple[str, ...], entered: Tensor, left: Tensor) -> None:
         """Of tokens ``[t, width]``: what entered a module, and what left it."""
         if axes == _NORM:
-            found[axes] += left.abs().double().sum(dim=0).cpu()
+            found[axes] += _exact(left.abs()).sum(dim=0).cpu()
         elif axes == _AFTER_HEADS:
             of_heads = entered.reshape(len(entered), whole.heads, -1).norm(dim=-1)  # [t, heads]
-            found[axes][_layer(name)] += of_heads.double().sum(dim=0).cpu()
+            found[axes][_layer(name)] += _exact(of_heads).sum(dim=0).cpu()
         elif axes == _AFTER_NEURONS:
-            found[axes][_layer(name)] += entered.abs().double().sum(dim=0).cpu()
+            found[axes][_layer(name)] += _exact(entered.abs()).sum(dim=0).cpu()
 
     _run(model, batches, hear)
     heads = found[_AFTER_HEADS]
     if any(_ALL_HEADS in axes for axes in _axes(model).values()):
         heads = heads.sum(dim=0, keepdim=True).expand_as(heads)
     return Importance(found[_NORM], heads, found[_AFTER_NEURONS])
+
+
+def _exact(values: Tensor) -> Tensor:
+    """In float64, which Apple's devices do not have."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def indifferent(model: nn.Module) -> Importance:
@@ -174,8 +179,9 @@ def gains(model: nn.Module, batches: Sequence[Inputs], hidden: Tensor) -> dict[s
 
     def hear(name: str, axes: tuple[str, ...], entered: Tensor, left: Tensor) -> None:
         if axes == _NORM:
-            kept = entered[:, hidden.to(entered.device)].double().std(dim=1, correction=0)
-            whole = entered.double().std(dim=1, correction=0).clamp(min=1e-12)
+            entered = _exact(entered)
+            kept = entered[:, hidden.to(entered.device)].std(dim=1, correction=0)
+            whole = entered.std(dim=1, correction=0).clamp(min=1e-12)
             sums.setdefault(name, []).append(float((kept / whole).sum()))
 
     tokens = _run(model, batches, hear)

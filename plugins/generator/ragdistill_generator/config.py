@@ -200,6 +200,7 @@ def check_together(
         UserError: naming one of them.
     """
     config.refuse_together(config.lora)
+    _refuse_cold(config)
     _refuse_unused(config, told=told, stored=stored)
     for wrong, where, why, mend in (
         (
@@ -224,6 +225,20 @@ def check_together(
     ):
         if wrong:
             raise UserError(why, where=where, mend=mend)
+
+
+_COLDEST = 0.01
+"""Of temperatures at which is drawn: below it nothing but the likeliest words is, and numbers overflow."""
+
+
+def _refuse_cold(config: GeneratorConfig) -> None:
+    for name in ("sampling", "student_sampling"):
+        if 0 < (getattr(config, name) or 0) < _COLDEST:
+            raise UserError(
+                f"at a temperature below {_COLDEST:g} nothing but the likeliest words is drawn",
+                where=flag(name),
+                mend="give 0, which takes those, or more",
+            )
 
 
 _TOLD = ("temperature", "alpha", "divergence", "beta")

@@ -6,7 +6,8 @@ from typing import Any
 from sentence_transformers.base.model import BaseModel
 from torch import Tensor
 
-from ragdistill.training.narrowing import narrow_neurons
+from ragdistill.errors import UserError
+from ragdistill.training.narrowing import narrow_neurons, widths_of
 from ragdistill.training.preparing import transformer_of
 from ragdistill_reranker.scoring import Pair
 
@@ -23,13 +24,19 @@ def keep_neurons(
             the first are kept: of such a student nothing but its size means anything.
 
     Raises:
-        UserError: it has fewer, or its architecture is not understood.
+        UserError: it has no more, or its architecture is not understood.
     """
     if neurons is None:
         return
     transformer = transformer_of(model)
     whole: Any = transformer.auto_model
     base = whole.base_model
+    if neurons == widths_of(base).neurons:
+        raise UserError(
+            f"keeps all {neurons} neurons of a layer",
+            where="--student-intermediate",
+            mend="choose fewer, or leave it out",
+        )
     batches = list(_batches(transformer, read, str(base.device)))
     made: Any = narrow_neurons(base, neurons, batches)
     if base is whole:
