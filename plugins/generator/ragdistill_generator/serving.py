@@ -126,9 +126,7 @@ class Served(ABC):
     def _reply(self, question: str, contexts: Sequence[str], new_tokens: int) -> str:
         case, _ = self._prompter.fitted(Case(question, question, tuple(contexts)))
         (reply,) = self._runner.generate([self._prompter.encode(case).ids], new_tokens)
-        said = [token for token in reply if token not in self._ends]
-        text: str = self._tokenizer.decode(said, skip_special_tokens=True)
-        return text.strip()
+        return causal.reply_text(self._tokenizer, reply, self._ends).strip()
 
 
 class ServedModel(Served):
