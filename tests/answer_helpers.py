@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from click.testing import CliRunner, Result
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PretrainedConfig
 
 from ragdistill.cli import main
 from tiny_models import WORDS
@@ -37,11 +37,15 @@ def answering(folder: Path, *, paragraphs: int = 30, known: bool = True) -> Path
     return folder
 
 
-def save_answerer(folder: Path) -> Path:
-    """A tiny Llama that reads a whole prompt, and ends its replies by ``[SEP]`` or, for it knows nothing, by
-    one token in five."""
+def save_answerer(folder: Path, config: PretrainedConfig | None = None) -> Path:
+    """A tiny Llama, or what ``config`` makes, that reads a whole prompt, and ends its replies by ``[SEP]`` or,
+    for it knows nothing, by one token in five."""
     save_writer(
-        folder, ends=[3, *range(20, 140, 5)], num_hidden_layers=LAYERS, max_position_embeddings=2048
+        folder,
+        config,
+        ends=[3, *range(20, 140, 5)],
+        num_hidden_layers=LAYERS,
+        max_position_embeddings=2048,
     )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.model_max_length = 1024

@@ -24,6 +24,8 @@ from ragdistill.models.resolve import ResolvedModel
 
 Precision = Literal["float32", "bfloat16"]
 """Of weights and states; log-probabilities are taken in float32."""
+_WRITERS = ("ForCausalLM", "GPT2LMHeadModel")
+"""How classes of models that write text are called; GPT-2's is older than the custom."""
 _DAY = {
     "d": "26",
     "b": "Jul",
@@ -61,6 +63,21 @@ def load(model: ResolvedModel, device: str, precision: Precision) -> Any:
     return network.to(device).eval()
 
 
+def shell(model: ResolvedModel) -> Any:
+    """A causal language model as its configuration has it, without weights: on no device.
+
+    Raises:
+        UserError: that does not make one.
+    """
+    folder, options = _where(model)
+    with loading(model.path, "causal language model"), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, **options)
+        network: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call,unused-ignore]
+            config, trust_remote_code=False
+        )
+    return network.eval()
+
+
 def check(model: ResolvedModel, where: str) -> None:
     """Refuse a model that does not write text: its class would be loaded with weights left at random.
 
@@ -68,11 +85,11 @@ def check(model: ResolvedModel, where: str) -> None:
         UserError: its configuration names another class.
     """
     made_for = "" if model.path.is_file() else architecture(model.path)
-    if not model.path.is_file() and not made_for.endswith("ForCausalLM"):
+    if not model.path.is_file() and not made_for.endswith(_WRITERS):
         raise UserError(
             f"is made as {made_for or 'nothing in particular'}, which writes no text",
             where=f"{where}: {model.path}",
-            mend="name a language model (ForCausalLM)",
+            mend="name a language model (ForCausalLM, or GPT-2's GPT2LMHeadModel)",
         )
 
 
@@ -227,6 +244,21 @@ def ending_ids(network: Any, tokenizer: Any) -> list[int]:
     return _as_list(tokenizer.eos_token_id if ends is None else ends)
 
 
+def is_word(tokenizer: Any, token: int) -> bool:
+    """Whether an id is that of an ordinary word: of no control token, and of none that was added."""
+    return token not in tokenizer.all_special_ids and token not in tokenizer.added_tokens_decoder
+
+
+def reply_text(tokenizer: Any, reply: Sequence[int], ends: Sequence[int]) -> str:
+    """What a reply says, without the token that ended it: the usual one of ``ends``, or another one that is
+    no ordinary word. An ordinary word that ended it is said, too."""
+    marks = bool(reply) and reply[-1] in ends
+    if marks and (reply[-1] == ends[0] or not is_word(tokenizer, reply[-1])):
+        reply = reply[:-1]
+    said: str = tokenizer.decode(list(reply), skip_special_tokens=True)
+    return said
+
+
 def _as_list(ends: list[int] | int | None) -> list[int]:
     if ends is None:
         return []
@@ -251,7 +283,8 @@ def write(
         ended it as its last. Ids that no token has are never written.
 
     Raises:
-        UserError: a prompt has ids that the model does not have, or it says NaN.
+        UserError: a prompt has ids that the model does not have.
+        NoNumbers: it says NaN.
     """
     ends = ending_ids(network, tokenizer)
     rows, known = len(network.get_input_embeddings().weight), words(tokenizer)
@@ -291,13 +324,17 @@ def check_ids(greatest: int, rows: int) -> None:
         )
 
 
+class NoNumbers(UserError):
+    """What a model said is NaN or infinity."""
+
+
 class _Finite(LogitsProcessor):
     """Refuses what is no number: the likeliest of NaN would be written as any other token is."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The same ``scores`` ``[b, v]``."""
         if not bool((scores < float("inf")).all()):
-            raise UserError(
+            raise NoNumbers(
                 "a model said NaN or infinity of what is to be written",
                 mend="check its weights, or compute in float32",
             )

@@ -13,6 +13,7 @@ from ragdistill.causal import (
     ending_ids,
     load,
     load_tokenizer,
+    reply_text,
     token_ids,
     write,
 )
@@ -138,5 +139,4 @@ class LocalWriter(LocalModel):
     def _written(self, reply: Sequence[int]) -> Written:
         ends = ending_ids(self.network, self.tokenizer)
         whole = bool(reply) and reply[-1] in ends
-        text: str = self.tokenizer.decode(reply, skip_special_tokens=True)
-        return Written(text, "stop" if whole else "length")
+        return Written(reply_text(self.tokenizer, reply, ends), "stop" if whole else "length")

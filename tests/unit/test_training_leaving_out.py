@@ -2,11 +2,13 @@
 
 from itertools import combinations
 
+import pytest
 import torch
 
-from lesson_helpers import llama
+from lesson_helpers import gemma, llama
 from ragdistill.training.leaving_out import keep_saying, without
 from ragdistill.training.pruning import keep_layers, layer_list
+from ragdistill.training.reading import Reader
 
 
 def inputs() -> dict[str, torch.Tensor]:
@@ -67,3 +69,22 @@ def test_one_after_another_the_least_missed_goes() -> None:
         gone.append(min(left, key=lambda number: lost(number, tuple(gone))))
     kept = [number for number in range(6) if number not in gone]
     assert keep_saying(network, inputs(), torch.arange(12), 3) == kept
+
+
+def test_logits_of_all_tokens_are_never_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = llama(layers=4)
+    expected = keep_saying(network, inputs(), torch.arange(12), 2)
+    monkeypatch.delattr(Reader, "logits")
+    assert keep_saying(network, inputs(), torch.arange(12), 2) == expected
+
+
+def test_what_bends_its_logits_is_judged_by_them() -> None:
+    network = gemma()
+    whole = said(network).log_softmax(dim=-1)
+    lost = []
+    for layer in layer_list(network):
+        with without([layer]):
+            ours = said(network).log_softmax(dim=-1)
+        lost.append(float((whole.exp() * (whole - ours)).sum()))
+    gone = lost.index(min(lost))
+    assert keep_saying(network, inputs(), torch.arange(12), 1) == [1 - gone]

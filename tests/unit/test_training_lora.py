@@ -5,8 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    GPT2Config,
+    GPT2Model,
+)
 
+from ragdistill.errors import UserError
 from ragdistill.training.checkpoints import load_trainable, save_trainable
 from ragdistill.training.lora import adapt
 
@@ -57,6 +65,34 @@ def test_merged_updates_say_the_same_and_are_of_their_rank(make: type[nn.Module]
         update = weight - before[name]
         linear = weight.ndim == 2 and "embeddings" not in name and "pooler" not in name
         assert torch.linalg.matrix_rank(update, tol=1e-4) == 3 if linear else not update.any()
+
+
+def test_of_gpt_2_all_matrices_of_its_layers_are_updated() -> None:
+    """They are transposed, and those of three projections one."""
+    config = GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32)
+    model = GPT2Model(config).eval()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    untouched = said(model)
+    merge = adapt(model, 3, seed=0)
+    assert torch.equal(said(model), untouched)
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert len(trained) == 2 * 2 * 4
+    taught(model)
+    adapted = said(model)
+    assert not torch.allclose(adapted, untouched, atol=0.01)
+    merge()
+    torch.testing.assert_close(said(model), adapted)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    for name, weight in after.items():
+        update = weight - before[name]
+        matrix = name.startswith("h.") and weight.ndim == 2
+        assert torch.linalg.matrix_rank(update, tol=1e-4) == 3 if matrix else not update.any()
+
+
+def test_where_no_layer_is_linear_nothing_is_updated() -> None:
+    with pytest.raises(UserError, match="--lora: a Embedding has no linear layers"):
+        adapt(nn.Embedding(3, 4), 2, seed=0)
 
 
 def test_what_is_trained_is_all_that_is_saved(tmp_path: Path) -> None:

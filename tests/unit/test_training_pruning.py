@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import (
     BertConfig,
     BertModel,
     DeepseekV3Config,
+    GPT2Config,
     LlamaConfig,
     ModernBertConfig,
     ModernBertModel,
@@ -202,6 +204,38 @@ def test_a_pruned_causal_model_writes_with_its_cache_as_without(
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert torch.equal(written, loaded.generate(ids, **told))
+
+
+def gpt2(**more: Any) -> Any:
+    torch.manual_seed(0)
+    sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64, "initializer_range": 0.5}
+    config = GPT2Config(vocab_size=60, bos_token_id=None, eos_token_id=None, **sizes, **more)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def test_gpt_2_loses_layers_as_others_do(tmp_path: Path) -> None:
+    whole, ids = gpt2(), torch.arange(5, 15)[None]
+    model = copy.deepcopy(whole)
+    keep_layers(model, [1, 3])
+    check_config(model)
+    for number in (0, 2):
+        for part in (whole.transformer.h[number].attn, whole.transformer.h[number].mlp):
+            part.c_proj.weight.data.zero_()
+    torch.testing.assert_close(model(ids).logits, whole(ids).logits)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert loaded.config.n_layer == 2
+    assert loaded.lm_head.weight is loaded.transformer.wte.weight
+    assert torch.equal(loaded(ids).logits, model(ids).logits)
+
+
+def test_layers_that_their_number_scales_cannot_change_it() -> None:
+    kept, model = (gpt2(scale_attn_by_inverse_layer_idx=True) for _ in range(2))
+    keep_layers(kept, [0, 1])
+    check_config(kept)
+    keep_layers(model, [0, 3])
+    with pytest.raises(UserError, match="its config cannot name them"):
+        check_config(model)
 
 
 def test_layers_that_the_config_cannot_name_are_refused() -> None:

@@ -180,13 +180,15 @@ def _read(logits: Array, labels: Array, temperature: float) -> tuple[Array, Arra
             f" (the first is number {int(np.argmax(odd))} of its answer)",
             mend="check the teacher's weights, or compute in float32",
         )
-    scores = scores - best
+    with np.errstate(over="ignore"):
+        scores = scores - best
     said = scores[np.arange(len(labels)), labels]
     label_log_probs = said - np.log(np.exp(scores).sum(axis=1, dtype=np.float64))
     if not np.isfinite(label_log_probs).all():
         raise UserError(
             "the teacher gives no probability to a token of the answer",
-            mend="take the logits of the answer that it is asked about, with the same tokenizer",
+            mend="check its weights, and take the logits of the answer that it is asked about, with the "
+            "same tokenizer",
         )
     likely = np.exp(scores / temperature)
     likely /= likely.sum(axis=1, keepdims=True, dtype=np.float64)

@@ -20,6 +20,7 @@ _MOST_DRAWS = 4096
 _SHARE_KEPT, _DISTINCT = 0.5, 0.62
 """Entries of a token: of as many as may be kept; of draws, as a power of their number."""
 _TOKEN_BYTES, _ID_BITS = 6, 13
+_LEAST_LABEL = -65504  # the least float16
 _SLACK = 1e-3
 """What the probabilities of a token may lack of 1."""
 _AT_ONCE = 32
@@ -178,10 +179,14 @@ class LogitCodec:
         for number, said in enumerate(values):
             if not isinstance(said, TokenDistributions):
                 raise UserError("the teacher returned something that is no distribution of tokens")
-            if fault := _fault(said, form):
+            mend = ""
+            if not (fault := _fault(said, form)) and (fault := _fault_of_numbers(said, form)):
+                mend = "check the teacher's weights, or compute in float32"
+            if fault:
                 raise UserError(
                     f"the teacher returned what is no distribution over {self.vocabulary} tokens:"
-                    f" {fault} (answer {number} of its batch)"
+                    f" {fault} (answer {number} of its batch)",
+                    mend=mend,
                 )
         return [pa.array([packed.pack(said, form) for said in values], type=pa.binary())]
 
@@ -210,7 +215,7 @@ class LogitCodec:
 
 
 def _fault(said: TokenDistributions, form: packed.Form) -> str:
-    """What keeps these from being distributions, if anything does."""
+    """What keeps these from being distributions whatever their numbers are, if anything does."""
     n, m = len(said.counts), len(said.ids)
     of_tokens = (said.counts, said.tail, said.labels, said.label_log_probs)
     if {part.shape for part in of_tokens} != {(n,)} or said.probs.shape != (m,):
@@ -223,10 +228,11 @@ def _fault(said: TokenDistributions, form: packed.Form) -> str:
         return "the ids of a token do not ascend"
     if (said.ids == said.labels[said.owners]).sum() != n:
         return "a label is not among its entries"
-    return _fault_of_numbers(said, form)
+    return ""
 
 
 def _fault_of_numbers(said: TokenDistributions, form: packed.Form) -> str:
+    """What is wrong with their numbers, if anything is."""
     probs, tail = said.probs.astype(np.float64), said.tail
     if not len(tail):
         return ""
@@ -239,8 +245,11 @@ def _fault_of_numbers(said: TokenDistributions, form: packed.Form) -> str:
         return "probabilities do not add up to 1"
     if form.layout != "top-k" and tail.any():
         return "a tail where all of it was drawn from"
-    if (said.label_log_probs > 0).any() or (said.label_log_probs < -65504).any():
-        return "a label's log-probability is none"
+    if (said.label_log_probs > 0).any():
+        return "a label's log-probability above 0"
+    low = said.label_log_probs[said.label_log_probs < _LEAST_LABEL]
+    if len(low):
+        return f"a label's log-probability of {low.min():,.0f}, so far apart are its logits"
     if form.layout == "draws":
         return _fault_of_draws(said, form.draws)
     return ""

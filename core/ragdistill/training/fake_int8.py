@@ -46,6 +46,22 @@ class _Rows(nn.Module):
         return self._kept[1]
 
 
+def linear_layers(network: Any) -> list[nn.Linear]:
+    """What is rounded of a causal language model besides its embeddings and its head.
+
+    Raises:
+        UserError: it has no linear layers to round.
+    """
+    found = [each for each in network.base_model.modules() if isinstance(each, nn.Linear)]
+    if not found:
+        raise UserError(
+            f"a {type(network).__name__} has no linear layers",
+            where="--qat",
+            mend="leave it out, or choose another student",
+        )
+    return found
+
+
 def adapt(network: Any) -> Callable[[], None]:
     """Have a causal language model read with the rounding of int8, in place.
 
@@ -55,13 +71,7 @@ def adapt(network: Any) -> Callable[[], None]:
     Raises:
         UserError: it has no linear layers to round.
     """
-    inner = [each for each in network.base_model.modules() if isinstance(each, nn.Linear)]
-    if not inner:
-        raise UserError(
-            f"a {type(network).__name__} has no linear layers",
-            where="--qat",
-            mend="leave it out, or choose another student",
-        )
+    inner = linear_layers(network)
     outer = [network.get_input_embeddings(), network.get_output_embeddings()]
     # Where the head is the embeddings, they are rounded once for both.
     shared: dict[int, _Rows] = {}

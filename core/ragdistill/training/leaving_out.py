@@ -13,9 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ragdistill.losses import (
+    LogitObjective,
+    TeacherStates,
+    chunked_distillation,
+    logit_distillation,
+)
 from ragdistill.progress import track
 from ragdistill.training.pruning import layer_list
 from ragdistill.training.reading import INPUTS, Reader, last_states
+
+_DIVERGENCE = LogitObjective(alpha=1.0, temperature=1.0)
 
 
 @torch.no_grad()
@@ -24,14 +32,15 @@ def keep_saying(
 ) -> list[int]:
     """The ``count`` layers that are left when those are gone, one after another, without which the
     network says what it says most nearly: by forward KL at ``places`` of ``inputs`` ``[r, l]``, counted row
-    by row.
+    by row. Where a head is a matrix, logits are made of some tokens at a time, and made again of the whole
+    network: all of them are more than the layers.
 
     The fewer layers there are, the more each is missed, so what one was missed by before is a bound: only
     those are tried again that might now be the least (lazy greedy search, Minoux 1978).
     """
     reader, layers = Reader(network), layer_list(network)
     told = {name: value for name, value in inputs.items() if name in INPUTS}
-    whole = reader.logits(told, places).float().log_softmax(dim=-1)
+    whole = _said(reader, told, places)
     gone: list[int] = []
     entered = _entered(reader, told)
 
@@ -39,9 +48,8 @@ def keep_saying(
         # What comes before it is as it was, and is not computed again.
         idle = [layers[place] for place in {*range(number), *gone}]
         with without(idle), _handing(layers[number], lambda given: entered[number]):
-            said = reader.logits(told, places).float().log_softmax(dim=-1)
-        lost = torch.nn.functional.kl_div(said, whole, log_target=True, reduction="batchmean")
-        return float(lost)
+            said = _said(reader, told, places)
+        return float(_apart(reader, said, whole))
 
     with track("layers", len(layers) - count) as advance:
         bounds = [(missed(number), number) for number in range(len(layers))]
@@ -57,6 +65,19 @@ def keep_saying(
                 entered = _entered(reader, told)
             advance(1, 0)
     return [number for number in range(len(layers)) if number not in gone]
+
+
+def _said(reader: Reader, inputs: Mapping[str, Tensor], places: Tensor) -> Tensor:
+    """States ``[n, h]`` at ``places``; where a head is more than a matrix logits, ``[n, v]``."""
+    return (reader.logits if reader.factor is None else reader.states)(inputs, places)
+
+
+def _apart(reader: Reader, said: Tensor, whole: Tensor) -> Tensor:
+    """How far what is said now is from what the whole network said, the mean over tokens."""
+    if reader.factor is None:
+        return logit_distillation(said, whole, objective=_DIVERGENCE)
+    teacher = TeacherStates(whole, reader.head)
+    return chunked_distillation(said, reader.head, teacher, objective=_DIVERGENCE)
 
 
 def _entered(reader: Reader, inputs: Mapping[str, Tensor]) -> list[Tensor]:

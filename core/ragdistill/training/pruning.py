@@ -101,7 +101,12 @@ def check_config(model: nn.Module) -> None:
     shapes = [
         {name: part.shape for name, part in each.state_dict().items()} for each in (model, again)
     ]
-    if shapes[0] != shapes[1]:
+    # GPT-2 may scale attention by a layer's number.
+    scales = [
+        [scale for part in each.modules() if type(scale := getattr(part, "scaling", None)) is float]
+        for each in (model, again)
+    ]
+    if shapes[0] != shapes[1] or scales[0] != scales[1]:
         raise UserError(
             f"these layers of a {type(model).__name__} cannot be kept: its config cannot name them",
             where="--student-layers",

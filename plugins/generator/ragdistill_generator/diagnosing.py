@@ -17,6 +17,7 @@ from ragdistill.signals.logits import TopK
 from ragdistill.training.fitting import COLUMN
 from ragdistill.training.language import LABELS
 from ragdistill.training.reading import INPUTS, Reader
+from ragdistill_generator.evaluation import finite, perplexity
 from ragdistill_generator.lesson import PLACES, TARGETS, Batches, Lesson
 from ragdistill_generator.setup import Setup
 from ragdistill_generator.student import Student
@@ -180,7 +181,7 @@ def _calibrated(network: Any, lesson: Lesson) -> dict[str, Any]:
     logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
     best = best_temperature(logits, labels)
     before, after = (_reliable(logits / np.float32(heat), labels) for heat in (1.0, best))
-    return {
+    found = {
         "tokens": len(labels),
         "accuracy": before["accuracy"],
         "confidence": before["confidence"],
@@ -191,11 +192,12 @@ def _calibrated(network: Any, lesson: Lesson) -> dict[str, Any]:
         "reliability": before["equal_width"]["bins"],
         "reliability_at_temperature": after["equal_width"]["bins"],
     }
+    return finite(found)
 
 
 def _perplexity(logits: Any, labels: Any) -> float:
     loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
-    return float(loss.exp())
+    return perplexity(float(loss))
 
 
 def _reliable(logits: Any, labels: Any) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
                 where="--student-layers",
                 mend="keep fewer layers, as 15, or name another --student",
             )
+        variants.check_architectures(setup)
 
     def outputs(self, stage: Stage) -> tuple[str, ...]:
         """What a finished stage has left."""
@@ -138,8 +139,14 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
         return self._collected()
 
     def _collected(self) -> Section:
-        cascade.teach(self.config, self.folder)
-        return self.setup.collect()
+        setup = self.setup
+        wrote = setup.write()
+        if setup.told and self.config.via:
+            # What would be refused of the answers is, before anybody in between is taught.
+            _ = setup.learnt_pairs, setup.foreseen
+            cascade.teach(self.config, self.folder)
+        told = setup.tell()
+        return wrote | {name: wrote[name] + count for name, count in told.items()}
 
     def train(self) -> Section:
         """The student, left in ``student/``."""
@@ -197,7 +204,7 @@ class GeneratorDistiller(Distiller[GeneratorConfig]):
     def evaluate(self) -> Section:
         """Quality of teacher and student on the same questions, and their answers."""
         setup, config, seed = self.setup, self.config, self.config.seed
-        self._collected()
+        setup.write()  # nothing else is measured by, so nobody in between is taught again
         student = Student.load(self.student_folder, config.device)
         cases = setup.eval_cases
         replies = {

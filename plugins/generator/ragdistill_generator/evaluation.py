@@ -1,7 +1,9 @@
 """Teacher and student answer the same questions from the same contexts."""
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
-from ragdistill.causal import ending_ids, write
+from ragdistill.causal import ending_ids, reply_text, write
 from ragdistill.files import write_text
 from ragdistill.local_writer import BATCH_TOKENS
 from ragdistill.metrics.calibration import calibration
@@ -22,6 +24,8 @@ from ragdistill_generator.lesson import PLACES, Batches, Lesson
 from ragdistill_generator.prompts import Prompter
 from ragdistill_generator.student import Student
 
+_MOST_NATS = math.log(sys.float_info.max)
+
 
 def answer(
     student: Student, prompter: Prompter, cases: Sequence[Case], new_tokens: int
@@ -29,14 +33,13 @@ def answer(
     """The student's answers, the likeliest words taken."""
     prompts = [prompter.encode(case).ids for case in cases]
     network, tokenizer = student.network, student.tokenizer
-    ends = {*ending_ids(network, tokenizer)}
+    ends = ending_ids(network, tokenizer)
     said = [""] * len(cases)
     lengths = [len(prompt) + new_tokens for prompt in prompts]
     for places in token_budget_batches(lengths, BATCH_TOKENS[network.device.type]):
         replies = write(network, tokenizer, [prompts[place] for place in places], new_tokens)
         for place, reply in zip(places, replies, strict=True):
-            told = [token for token in reply if token not in ends]
-            said[place] = tokenizer.decode(told, skip_special_tokens=True).strip()
+            said[place] = reply_text(tokenizer, reply, ends).strip()
     return said
 
 
@@ -85,7 +88,7 @@ def kept(folder: Path, name: str) -> tuple[list[Case], list[str]]:
 
 def agreement(
     teacher: Any, student: Any, lesson: Lesson, words: int | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """How alike two networks of one vocabulary foretell the tokens of a lesson's answers.
 
     Args:
@@ -93,28 +96,52 @@ def agreement(
 
     Returns:
         Means over ``tokens``, in nats: forward ``kl`` and ``entropy`` of the teacher; ``top1``, the share
-        of tokens of which both have the same likeliest; and each one's perplexity of them.
+        of tokens of which both have the same likeliest; and each one's perplexity of them. None where that is
+        more than a number holds, with the ``reason``.
     """
     sums, tokens = np.zeros(5), 0
     rows = [len(each.get_output_embeddings().weight) for each in (teacher, student)]
     words = min(rows) if words is None else min(words, *rows)
     for labels, (theirs, ours) in _foretold((teacher, student), lesson, words):
         p = theirs.exp()
-        lost = (p * (theirs - ours)).nan_to_num().sum()
+        # Nothing times the logarithm of nothing is nothing; infinity stays what it is.
+        lost = (p * (theirs - ours)).nan_to_num(posinf=math.inf).sum()
         same = (theirs.argmax(dim=-1) == ours.argmax(dim=-1)).sum()
         entropy = -(p * theirs).nan_to_num().sum()
         own = [-said.gather(1, labels[:, None]).sum() for said in (theirs, ours)]
         sums += [float(each) for each in (lost, same, entropy, *own)]
         tokens += len(labels)
     kl, top1, entropy_of, teacher_loss, student_loss = (sums / max(tokens, 1)).tolist()
-    return {
+    found = {
         "kl": kl,
         "top1": top1,
         "entropy": entropy_of,
-        "perplexity_teacher": float(np.exp(teacher_loss)),
-        "perplexity_student": float(np.exp(student_loss)),
+        "perplexity_teacher": perplexity(teacher_loss),
+        "perplexity_student": perplexity(student_loss),
         "tokens": float(tokens),
     }
+    return finite(found)
+
+
+def perplexity(nats: float) -> float:
+    """Of a mean loss a token; infinite where that is more than a number holds."""
+    return math.exp(nats) if nats < _MOST_NATS else math.inf
+
+
+def finite(found: Mapping[str, Any]) -> dict[str, Any]:
+    """``found`` with None in place of numbers that are none, and then the ``reason``: a report has no
+    others."""
+    beyond = [name for name, value in found.items() if not _is_finite(value)]
+    if not beyond:
+        return dict(found)
+    reason = f"{', '.join(beyond)}: more than a number holds, as tokens of the answers have next to no probability"
+    return {name: None if name in beyond else value for name, value in found.items()} | {
+        "reason": reason
+    }
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def calibrated(network: Any, lesson: Lesson) -> dict[str, Any]:

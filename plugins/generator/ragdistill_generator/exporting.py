@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragdistill.causal import ending_ids, reply_text
 from ragdistill.export.causal.forms import export_all, load
 from ragdistill.export.causal.parity import Reference
 from ragdistill.export.causal.runner import Runner, TorchCausal
@@ -38,10 +39,15 @@ class Judge:
     """Quality of what a form replies, beside the teacher's."""
 
     def __init__(
-        self, folder: Path, tokenizer: Any, seed: int, final: Callable[[str], str] = str.strip
+        self,
+        folder: Path,
+        tokenizer: Any,
+        seed: int,
+        final: Callable[[str], str] = str.strip,
+        ends: Sequence[int] = (),
     ) -> None:
-        """``final``: the answer in a reply."""
-        self._folder, self._tokenizer, self._seed = folder, tokenizer, seed
+        """``final``: the answer in a reply; ``ends``: the tokens that end one."""
+        self._folder, self._tokenizer, self._seed, self._ends = folder, tokenizer, seed, ends
         self._final = final
         cases, self._theirs = evaluation.kept(folder, "teacher")
         self.cases: list[Case] = cases[:CHECKED]
@@ -49,8 +55,7 @@ class Judge:
 
     def __call__(self, name: str, replies: Sequence[list[int]]) -> NDArray[np.float64]:
         """F1 of each reply, ``[q]``, or the agreement with the teacher where no answer is known."""
-        decode = self._tokenizer.decode
-        whole = [decode(reply, skip_special_tokens=True).strip() for reply in replies]
+        whole = [reply_text(self._tokenizer, reply, self._ends).strip() for reply in replies]
         said = [self._final(reply) for reply in whole]
         if name != "student":
             evaluation.keep(self._folder, name, self.cases, said, whole)
@@ -67,7 +72,8 @@ def export(setup: Setup, folder: Path, config: GeneratorConfig) -> dict[str, Any
     """``exports`` and ``speed`` of report.json."""
     student = Student.load(folder / "student", "cpu")
     ours = TorchCausal(student.network, student.tokenizer)
-    judge = Judge(folder, student.tokenizer, config.seed, setup.final)
+    ends = ending_ids(student.network, student.tokenizer)
+    judge = Judge(folder, student.tokenizer, config.seed, setup.final, ends)
     prompts = [setup.prompter.encode(case).ids for case in judge.cases]
     made = export_all(
         folder / "student",

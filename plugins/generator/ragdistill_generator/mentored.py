@@ -212,7 +212,7 @@ class Mentored(CaseData, ABC):
         """Of what is learnt from, what the student can say, and the mentor whose distributions are learnt.
 
         Raises:
-            UserError: too few: there has to be one to learn, and one to hold out.
+            UserError: too few: there has to be one to learn, and one to hold out; or they hold what ends them.
         """
         if not self.told or self.alike:
             found = [pair for pair in self.train_pairs if self.ours.answer(pair[1])]
@@ -224,6 +224,7 @@ class Mentored(CaseData, ABC):
                 where=self.config.data,
                 mend="bring more answers, or raise --train-items or --answer-tokens",
             )
+        self.ours.check_ends([text for _, text in found], self.base.path)
         return found
 
     @cached_property

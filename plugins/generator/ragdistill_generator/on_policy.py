@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ragdistill.batching import token_budget_batches
-from ragdistill.causal import write
+from ragdistill.causal import NoNumbers, write
 from ragdistill.drawing import Drawn
+from ragdistill.errors import Diverged
 from ragdistill.local_writer import BATCH_TOKENS
 from ragdistill.packing import Row, Tokens
 from ragdistill.signals.distributions import TokenDistributions
@@ -83,7 +84,11 @@ class SampledBatches(LiveBatches):
 
     def draw(self, network: Any, batches: Mapping[int, Sequence[int]]) -> None:
         """Have ``network`` answer what is sampled in ``batches``, rows by a batch's number; what was drawn
-        before is forgotten."""
+        before is forgotten.
+
+        Raises:
+            Diverged: it says NaN.
+        """
         wanted = [
             (number, span.place)
             for number, rows in batches.items()
@@ -107,7 +112,14 @@ class SampledBatches(LiveBatches):
             asked = [prompts[place] for place in places]
             own = [seeds[place] for place in places]
             drawn = Drawn(how.temperature, own) if how.temperature else None
-            told = write(network, how.tokenizer, asked, how.new_tokens, drawn)
+            try:
+                told = write(network, how.tokenizer, asked, how.new_tokens, drawn)
+            except NoNumbers as error:
+                raise Diverged(
+                    "training diverged: the student says NaN or infinity of what it is to sample",
+                    where="--lr",
+                    mend="lower it",
+                ) from error
             for place, reply in zip(places, told, strict=True):
                 replies[place] = reply
         return replies

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ragdistill.causal import text_ids
+from ragdistill.errors import UserError
 from ragdistill.packing import Tokens
 from ragdistill_generator.cases import Case
 from ragdistill_generator.lesson import Example, Lesson
@@ -24,11 +26,40 @@ class Reading:
 
     def answer(self, text: str) -> list[int]:
         """An answer's tokens without the one that ends it, no more than are written."""
-        return text_ids(self.tokenizer, text)[: self.answer_tokens - 1] if text else []
+        return self._said(text)[: self.answer_tokens - 1] if text else []
 
     def whole(self, text: str) -> bool:
         """Whether an answer is no longer than what is written."""
-        return len(text_ids(self.tokenizer, text)) < self.answer_tokens
+        return len(self._said(text)) < self.answer_tokens
+
+    def _said(self, text: str) -> list[int]:
+        """All of them. Where an ordinary word ends answers, and is in the text as their end, it is taken
+        away: it is not to be learnt twice."""
+        ids = text_ids(self.tokenizer, text)
+        return ids[:-1] if len(ids) > 1 and ids[-1:] == list(self.ends[:1]) else ids
+
+    def check_ends(self, texts: Sequence[str], where: Path) -> None:
+        """Refuse answers that hold what ends them: whoever writes them would stop there.
+
+        Args:
+            texts: the answers.
+            where: the model that is to write them.
+
+        Raises:
+            UserError: one of them does.
+        """
+        if not self.ends:
+            return
+        held = sum(self.ends[0] in self.answer(text) for text in texts)
+        if held:
+            word = self.tokenizer.convert_ids_to_tokens(self.ends[0])
+            raise UserError(
+                f"{held:,} of {len(texts):,} answers hold the token {word!r} ({self.ends[0]}), by which it ends "
+                "an answer",
+                where=where,
+                mend="name one that is no ordinary word as eos_token_id, in its generation_config.json if "
+                "there is one, else in config.json",
+            )
 
     def written(self, text: str) -> list[int]:
         """An answer's tokens with the one that ends it; one that is cut does not end, for who learns it would

@@ -87,9 +87,9 @@ class ReasoningSetup(Setup):
         for writer in self.others:
             writer.meet(partial(self._lacks, writer))
 
-    def collect(self) -> dict[str, Any]:
+    def write(self) -> dict[str, Any]:
         """Have written what is not stored yet, and say what of it is learnt."""
-        found = super().collect()
+        found = super().write()
         for writer in self.others:
             space = self.space(writer.fingerprint())
             wrote = writing.collect(writer, self.requests(self.train_cases), space)

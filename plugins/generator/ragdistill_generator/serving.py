@@ -126,9 +126,7 @@ class Served(ABC):
     def _reply(self, question: str, contexts: Sequence[str], new_tokens: int) -> Answer:
         case, _ = self._prompter.fitted(Case(question, question, tuple(contexts)))
         reply, likely = self._runner.sure(self._prompter.encode(case).ids, new_tokens)
-        said = [token for token in reply if token not in self._ends]
-        text: str = self._tokenizer.decode(said, skip_special_tokens=True)
-        return Answer(text.strip(), likely)
+        return Answer(causal.reply_text(self._tokenizer, reply, self._ends).strip(), likely)
 
 
 class ServedModel(Served):

@@ -251,19 +251,21 @@ class Setup(Answered):
         """The tokens that end an answer."""
         return causal.known_ends(self.base, self.tokenizer)
 
-    def collect(self) -> dict[str, Any]:
-        """Have written and told what is not stored yet."""
+    def write(self) -> dict[str, Any]:
+        """Have written what is not stored yet."""
         items = tokens = 0
         for writer, requests in self.asked:
             wrote = writing.collect(writer, requests, self.space(writer.fingerprint()))
             items, tokens = items + wrote.replies, tokens + wrote.tokens
-        if self.stores:
-            told = self.teller.collect(
-                self.told_lesson, self.context_weight > 0, self.distributions
-            )
-            items, tokens = items + told.records, tokens + told.tokens
-            _ = self.alike or self.coverage  # too little is refused before anything is trained
         return {"items": items, "tokens": tokens}
+
+    def tell(self) -> dict[str, Any]:
+        """Have told of what is written what is not stored yet."""
+        if not self.stores:
+            return {"items": 0, "tokens": 0}
+        told = self.teller.collect(self.told_lesson, self.context_weight > 0, self.distributions)
+        _ = self.alike or self.coverage  # too little is refused before anything is trained
+        return {"items": told.records, "tokens": told.tokens}
 
     @property
     def full_lesson(self) -> Lesson:

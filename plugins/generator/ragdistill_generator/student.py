@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ragdistill.causal import Precision, load, load_tokenizer
+from ragdistill.causal import Precision, load, load_tokenizer, shell
 from ragdistill.data.sampling import sample
 from ragdistill.encoder import pick_device
 from ragdistill.errors import loading
 from ragdistill.models.resolve import ResolvedModel
+from ragdistill.training import fake_int8, lora
 from ragdistill.training.angular import keep_turning, layer_states, without_block
 from ragdistill.training.fitting import COLUMN
 from ragdistill.training.leaving_out import keep_saying
 from ragdistill.training.pruning import check_config, choose_layers, keep_layers, layer_list
 from ragdistill.training.reading import INPUTS
+from ragdistill.training.watching import last_projections
+from ragdistill_generator.config import GeneratorConfig
 from ragdistill_generator.lesson import PLACES, Batches, Lesson
 
 Prune = Literal["divergence", "even", "angular", "block"]
@@ -82,6 +85,32 @@ def make(
         keep_layers(network, keep)
         check_config(network)
     return Student(network, tokenizer)
+
+
+def check_made(model: ResolvedModel, config: GeneratorConfig, layers: str | None) -> None:
+    """Refuse a student that could not be made of ``model``, or could not be trained as it is asked to be, as
+    far as its configuration tells: before anything is asked for it.
+
+    Args:
+        layers: as of :func:`make`.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if layers is None and config.lora is None and not config.qat and config.attention is None:
+        return
+    network = shell(model)
+    if layers is not None:
+        total = len(layer_list(network))
+        if config.prune == "even" or "," in layers:  # else nobody knows yet which
+            keep_layers(network, choose_layers(layers, total))
+            check_config(network)
+    if config.lora is not None:
+        lora.linear_layers(network.base_model)
+    if config.qat:
+        fake_int8.linear_layers(network)
+    if config.attention is not None:
+        last_projections(network)
 
 
 def chosen_layers(

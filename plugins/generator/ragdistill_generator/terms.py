@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ragdistill.errors import UserError
 from ragdistill.training.reading import Reader, last_states
 from ragdistill.training.watching import watched
 
@@ -103,7 +104,11 @@ class Terms(nn.Module):
             yield said
 
     def forward(self, heard: Heard, said: Mapping[int, Tensor]) -> Tensor:
-        """Scalar: the weighted sum, over tokens and terms."""
+        """Scalar: the weighted sum, over tokens and terms.
+
+        Raises:
+            UserError: what the teacher says is no number.
+        """
         total = heard.states.new_zeros((), dtype=torch.float32)
         theirs = iter(self._asked(heard.inputs))
         ours = iter(said[place] for place in range(len(said)))
@@ -111,6 +116,12 @@ class Terms(nn.Module):
             mine = [next(ours) for _ in term.of_student(heard.reader.network)]
             its = [next(theirs) for _ in term.of_teacher(self.teacher)]
             lost = term(heard, mine, its)
+            if its and not bool(lost.isfinite()) and not all(_are_numbers(part) for part in its):
+                raise UserError(
+                    "the teacher's layers say NaN or infinity of what the student reads",
+                    where=f"--{term.name}",
+                    mend="check its weights, or give --precision float32",
+                )
             self._sums[term.name] = self._sums.get(term.name, 0.0) + lost.detach()
             total = total + term.weight * lost
         self._tokens += len(heard.labels)
@@ -133,3 +144,7 @@ class Terms(nn.Module):
             last_states(teacher, inputs)
         device = inputs["input_ids"].device
         return [said[place].to(device) for place in range(len(parts))]
+
+
+def _are_numbers(said: Tensor) -> bool:
+    return bool(said.isfinite().all())

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 from transformers import set_seed
 
+from ragdistill.errors import Diverged, UserError
 from ragdistill.losses import LogitObjective
 from ragdistill.packing import Row
 from ragdistill.training import fake_int8, language, lora
@@ -56,6 +57,8 @@ class Parts:
     """What a checkpoint keeps besides the student, by file."""
     merge: Callable[[], object] = nothing
     """Ends the training of what is trained besides."""
+    fault: Callable[[], UserError | None] = lambda: None
+    """Where no loss was a number, what that was if not the rate."""
 
 
 class Companion(Protocol):
@@ -86,6 +89,10 @@ def fit(
         tutor: one that says, while the student learns, how likely tokens are, in place of what is in
             the lesson.
         terms: what is learnt besides, where there is no such tutor; thrown away when the student is fitted.
+
+    Raises:
+        Diverged: no loss is a number, and neither is it the fault of who teaches.
+        UserError: it is.
     """
     terms = Terms() if terms is None else terms
     set_seed(recipe.seed)
@@ -103,7 +110,12 @@ def fit(
     told = (network, lesson, rows, recipe)
     parts = alone(*told, terms) if tutor is None else tutor.parts(*told)
     ours = (course, parts.batches, recipe, folder, parts.maps, parts.kind)
-    found = language.run(network, parts.loss, *ours)
+    try:
+        found = language.run(network, parts.loss, *ours)
+    except Diverged as error:
+        if (fault := parts.fault()) is not None:
+            raise fault from error
+        raise
     merge()
     parts.merge()
     if tutor is not None:

@@ -18,6 +18,7 @@ from ragdistill.alignment import (
     total,
     translated,
 )
+from ragdistill.causal import is_word
 from ragdistill.errors import UserError
 from ragdistill.signals.distributions import Array
 from ragdistill_generator.cases import Case
@@ -38,8 +39,10 @@ class Translation:
     def shared(self) -> Array:
         """Of each of their ids ours of the same string: int64 ``[v]``."""
         found = shared_ids(self.theirs.tokenizer, self.ours.tokenizer)
-        for end in self.theirs.ends:
-            if self.ours.ends and 0 <= end < len(found):
+        for place, end in enumerate(self.theirs.ends):
+            # A word that ends answers, too, is that word wherever an answer goes on.
+            told = place == 0 or not is_word(self.theirs.tokenizer, end)
+            if told and self.ours.ends and 0 <= end < len(found):
                 found[end] = self.ours.ends[0]
         return found
 

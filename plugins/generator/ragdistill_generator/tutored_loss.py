@@ -6,12 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ragdistill.errors import Diverged, UserError
 from ragdistill.losses import LogitObjective, SparseTargets, TeacherStates
 from ragdistill.losses.targets import certain
 from ragdistill.training.reading import Reader
 from ragdistill_generator.objective import LABELS_ALONE, AnswerLoss
-from ragdistill_generator.policy_options import OWN, TutorName
+from ragdistill_generator.policy_options import ASKED, OWN, TutorName
 
+_CHUNK = 256
+"""Tokens whose logits are looked at together."""
 Said = TeacherStates | Tensor
 """What a network says of tokens: its states with its head, or logits ``[n, v]``."""
 
@@ -27,6 +30,20 @@ class Learner(AnswerLoss):
         """Some of what it said, as what another learns."""
         told = said.detach()[rows]
         return TeacherStates(told, self._reader.head) if self._chunks else told
+
+    @torch.no_grad()
+    def is_sound(self, said: Tensor) -> bool:
+        """Whether what it said is numbers throughout."""
+        for start in range(0, len(said), _CHUNK):
+            part = said[start : start + _CHUNK]
+            if self._chunks:
+                head = self._reader.head
+                part = torch.nn.functional.linear(
+                    part.to(head.weight.dtype), head.weight, head.bias
+                )
+            if not bool((part[:, : self._vocabulary] < float("inf")).all()):
+                return False
+        return True
 
     def loses(
         self,
@@ -82,6 +99,9 @@ class TutoredLoss(nn.Module):
         self.ours = Learner(student, objective, Reader(tutor), vocabulary)
         theirs = Learner(tutor, objective, Reader(student), vocabulary)
         learns = name in ("trained", "peer")
+        self._asked_why = False
+        self.fault: UserError | None = None
+        """What else than the student's rate it was, where the loss is no number."""
         # In a tuple it is no module: neither trained nor moved.
         self._theirs = (theirs,)
         self.theirs = theirs if learns else None
@@ -106,6 +126,9 @@ class TutoredLoss(nn.Module):
         Args:
             sampled: labels that the student drew, of which only what the tutor says is learnt.
             normaliser: what the sum is divided by; None for the number of labels.
+
+        Raises:
+            UserError: a live tutor says NaN or infinity.
         """
         normaliser = max(len(labels), 1) if normaliser is None else normaliser
         heard = len(read_places) if self._reading else 0
@@ -127,7 +150,27 @@ class TutoredLoss(nn.Module):
             total = total + theirs.loses_answers(
                 told[: len(labels)][known], labels[known], normaliser
             )
+        if not bool(total.isfinite()):
+            self._ask_why(told)
         return total
+
+    def _ask_why(self, told: Tensor) -> None:
+        """Find out whether a loss that is no number is the tutor's fault, by what it said, once: what comes after
+        it is no number, either."""
+        self._asked_why, asked = True, self._asked_why
+        if asked or self._name not in ASKED or self._theirs[0].is_sound(told):
+            return
+        what, weights = (
+            "the teacher says NaN or infinity of what the student reads",
+            "check its weights",
+        )
+        if self._name == "live":
+            raise UserError(
+                what, where="--tutor live", mend=f"{weights}, or give --precision float32"
+            )
+        self.fault = Diverged(
+            f"training diverged: {what}", where="--tutor-lr", mend=f"lower it, or {weights}"
+        )
 
     def _taught(
         self,

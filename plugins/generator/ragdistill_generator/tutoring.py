@@ -10,7 +10,14 @@ from ragdistill.errors import UserError
 from ragdistill.training.pruning import choose_layers
 from ragdistill_generator.lesson import Lesson
 from ragdistill_generator.on_policy import Sampling
-from ragdistill_generator.policy_options import ASKED, DECAY, SHARE, STUDENT_SAMPLING, TUTOR_LR
+from ragdistill_generator.policy_options import (
+    ASKED,
+    DECAY,
+    OWN,
+    SHARE,
+    STUDENT_SAMPLING,
+    TUTOR_LR,
+)
 from ragdistill_generator.setup import Setup
 from ragdistill_generator.student import Student, make
 from ragdistill_generator.tutors import Tutor
@@ -34,6 +41,12 @@ def check_tutor(setup: Setup) -> None:
             "is learnt where what the teacher said is stored",
             where=config.besides,
             mend="leave it out, or leave out --tutor",
+        )
+    if config.via and setup.tutor in OWN and not setup.told:
+        raise UserError(
+            "nothing that one in between says is learnt",
+            where="--via",
+            mend="leave it out, raise --context-weight, or leave out --tutor",
         )
     if setup.tutor != "peer":
         return

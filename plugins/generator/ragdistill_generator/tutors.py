@@ -54,12 +54,14 @@ class Tutor:
         if self.sampling is not None:
             batches = SampledBatches(lesson, rows, self.sampling)
         ours = (self.name, recipe.objective, recipe.vocabulary, reading)
+        loss = TutoredLoss(network, self.network, *ours)
         return Parts(
-            TutoredLoss(network, self.network, *ours),
+            loss,
             batches,
             kind=partial(TutoredTrainer, tutor=self),
             maps={} if self.name == "live" else {_FILE: self.network},
             merge=merge,
+            fault=lambda: loss.fault,
         )
 
     def after(self, network: Any, batches: Batches, course: Course) -> tuple[Any, dict[str, Any]]:

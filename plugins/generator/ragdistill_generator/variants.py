@@ -10,10 +10,12 @@ from ragdistill.losses import LogitObjective
 from ragdistill.training.layer_maps import mapped
 from ragdistill.training.pruning import choose_layers
 from ragdistill.training.reading import Reader
+from ragdistill.training.watching import last_projections
 from ragdistill_generator.ahead import AheadTerm
 from ragdistill_generator.config import GeneratorConfig
 from ragdistill_generator.following import AttentionTerm, FeatureTerm
 from ragdistill_generator.setup import Setup
+from ragdistill_generator.student import check_made
 from ragdistill_generator.terms import Term, Terms
 
 MTP_WEIGHT = 0.3
@@ -43,6 +45,18 @@ def check(setup: Setup) -> None:
         )
     if config.feature is not None:
         mapped(config.layer_map or "uniform", layers(setup), setup.mentor_layers)
+
+
+def check_architectures(setup: Setup) -> None:
+    """Refuse models that cannot be made, trained or followed as asked, by their configurations.
+
+    Raises:
+        UserError: naming the option.
+    """
+    config, base = setup.config, setup.base
+    check_made(base, config, setup.layers)
+    if config.attention is not None and setup.mentor_base.weights_digest != base.weights_digest:
+        last_projections(causal.shell(setup.mentor_base))
 
 
 def layers(setup: Setup) -> int:

@@ -20,8 +20,9 @@ def vllm_line(folder: Path, *, at: str = "") -> str:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        window = int(config["max_position_embeddings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # GPT-2 has a name of its own for it.
+        window = int(config.get("n_positions") or config["max_position_embeddings"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"no configuration of a causal language model ({error})",
             where=path,
