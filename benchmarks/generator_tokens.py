@@ -148,7 +148,7 @@ def measure(words: Sequence[str], out: str) -> str:
         f"held-out KL {agreement['kl']:.3f}",
         f"same likeliest token {agreement['top1']:.3f}",
         f"correlation {agreement['correlation']:.3f}",
-        f"perplexity of right answers {student['perplexity']:.2f}",
+        f"perplexity of right answers {student['perplexity'] or float('inf'):.2f}",
         f"likeliest right {student['accuracy']:.3f}",
         f"ECE {student['ece']:.3f}",
         f"{training['steps']} steps, {training['tokens']} tokens",
