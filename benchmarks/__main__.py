@@ -28,6 +28,7 @@ CLAIMS = (
     "generator_policies",
     "generator_tokens",
     "rewriters",
+    "expanders",
 )
 
 for claim in CLAIMS:

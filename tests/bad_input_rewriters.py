@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from bad_input_scenes import Scene, Set
+from bad_input_scenes import Scene, Set, both, written
 from bad_input_table import case
 from conversation_helpers import rows, write
 from expansion_helpers import asking, save_seq2seq
@@ -106,6 +106,11 @@ def nothing_found(scene: Scene) -> None:
     path.write_text("".join(json.dumps(query) + "\n" for query in every), encoding="utf-8")
 
 
+SEQUENCE = '{"schema": 1, "task": "expand", "window": 32, "new_tokens": 8}'
+RECORD = '{"schema": 1, "kind": "seq2seq", "end_ids": [3], "source_digest": "ab", "window": 9}'
+"""What lies beside the weights of an export."""
+
+
 def no_queries(scene: Scene) -> None:
     """A corpus that nobody asks anything of."""
     expanding(scene)
@@ -120,7 +125,34 @@ def damaged_t5(scene: Scene) -> None:
         path.unlink()
 
 
+COMPARE = "rag compare t.yaml s.yaml --data data --out run"
+
+
+def exported(record: str, settings: str = SEQUENCE) -> Set:
+    """A stack with an export of a student that expands, in the run ``made``; it has no weights."""
+    at = "made/export/ctranslate2-int8"
+    done = {stage: {"state": "done"} for stage in ("collect", "train", "evaluate", "export")}
+    state = {"schema": 1, "component": "query-rewriter", "config": {}, "stages": done}
+    return both(
+        written("made/run.json", json.dumps(state)),
+        written(f"{at}/ragdistill.json", record),
+        written(f"{at}/rewriter.json", settings),
+        written(f"{at}/config.json", "{}"),
+        written(f"{at}/shared_vocabulary.json", "[]"),
+        written("t.yaml", "bm25: true\n"),
+        written("s.yaml", f"bm25: true\nrewriter: {at}\n"),
+    )
+
+
 EXPANDERS = [
+    case("expand-export-no-weights", exported(RECORD), COMPARE, "made/export/ctranslate2-int8: ctranslate2 cannot load "
+         "it", "export the model again", leaves=("run/",)),
+    case("expand-export-record", exported(RECORD.replace("seq2seq", "causal")), COMPARE,
+         "ragdistill.json: the record of an exported causal, not of an exported seq2seq", leaves=("run/",)),
+    case("expand-export-damaged", exported(RECORD.replace("end_ids", "ends")), COMPARE, "ragdistill.json: damaged",
+         "export the model again", leaves=("run/",)),
+    case("expand-export-settings", exported(RECORD, SEQUENCE.replace("8", "0")), COMPARE, "s.yaml: rewriter:",
+         "rewriter.json: damaged (a value is out of its range)"),
     case("expand-no-queries", no_queries, EXPAND, "asked: has no query to learn from", "queries.jsonl"),
     case("expand-human", expanding, f"{EXPAND} --teacher human", "--teacher: humans rewrote turns", "rm3"),
     case("expand-terms", expanding, f"{EXPAND} --student terms", "--student: terms picks words", "seq2seq"),

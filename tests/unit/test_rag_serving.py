@@ -4,30 +4,36 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from sentence_transformers import SentenceTransformer
 
+from expansion_helpers import save_seq2seq
 from rag_helpers import write_stack
 from ragdistill.cli import main
 from ragdistill.encoder import load_encoder
 from ragdistill.errors import UserError
 from ragdistill.export import faiss_index
 from ragdistill.export.causal import graph
+from ragdistill.export.labels import export_token_classifier
 from ragdistill.export.onnx import export_embedder
 from ragdistill.export.rerankers import export_cross_encoder
 from ragdistill.metrics.retrieval import HEADLINE
 from ragdistill.models.digest import digests
+from ragdistill.models.resolve import resolve
 from ragdistill.rag.parts import Parts, open_parts
 from ragdistill.rag.stack import read
 from ragdistill_generator import evaluation
 from ragdistill_generator.cases import Case
 from ragdistill_generator.prompts import Prompter
 from ragdistill_generator.student import Student as Writer
+from ragdistill_query_rewriter import sequence_exporting, sequences, terms
+from ragdistill_query_rewriter.settings import SequenceSettings
 from ragdistill_reranker.config import RerankerConfig
 from ragdistill_reranker.students import KINDS, make
 from tiny_models import save_searched, save_tiny, texts
@@ -37,6 +43,9 @@ from tiny_writers import save_writer
 TEXTS = list(texts(6))
 ROOM = 1024
 QUERY = "which river runs"
+Kind = Literal["seq2seq", "causal"]
+INT8 = sequence_exporting.NAME
+EXPORTED = find_spec("ctranslate2") is not None
 
 
 def finished(run: Path, component: str, **config: Any) -> Path:
@@ -84,7 +93,31 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     finished(folder / "generator", "generator", **told)
     graph.write(folder / "generator/student", folder / "generator/export/onnx", source_digest="ab")
+    save_rewriters(folder)
     return folder
+
+
+def save_rewriters(folder: Path) -> None:
+    """Finished runs of those that rewrite, with an export each: of words that are picked, and of expansions."""
+    picker = terms.make(
+        resolve(str(folder / "big")), "cpu", layers=None, window=None, most=24, seed=0
+    )
+    picker.save(finished(folder / "terms", "query-rewriter") / "student")
+    onnx = folder / "terms/export/onnx"
+    export_token_classifier(
+        picker.network, picker.tokenizer, onnx, max_seq_length=64, source_digest="ab"
+    )
+    picker.settings.write(onnx)
+    save_seq2seq(folder / "t5")
+    save_writer(folder / "ending", ends=[3])
+    kinds: tuple[Kind, ...] = ("seq2seq", "causal")
+    for kind, base in zip(kinds, ("t5", "ending"), strict=True):
+        told = SequenceSettings(window=32, new_tokens=8, student=kind)
+        student = sequences.make(resolve(str(folder / base)), "cpu", told, None)
+        at = finished(folder / kind, "query-rewriter", task="expand")
+        student.save(at / "student")
+        if EXPORTED:
+            sequence_exporting.write(at / "student", at / f"export/{INT8}", "int8")
 
 
 def student_of(run: Path) -> tuple[Any, str]:
@@ -214,6 +247,8 @@ THREADED: list[tuple[str, Any]] = [
     ("generator", "generator"),
     ("generator", "generator/export/onnx"),
     ("rewriter", "writer"),
+    *(("rewriter", name) for name in ("terms", "terms/export/onnx", "seq2seq", "causal")),
+    *(("rewriter", f"{kind}/export/{INT8}") for kind in ("seq2seq", "causal") if EXPORTED),
 ]
 
 
@@ -231,6 +266,8 @@ def test_several_threads_hear_what_one_hears(runs: Path, role: str, reference: s
         part.prepare(TEXTS)
     queries = [" ".join(text.split()[:length]) for text in TEXTS for length in (1, 3, 5, 8)]
     alone = [asked[role](query) for query in queries]
+    if role == "rewriter" and reference != "writer":  # which comes to no end, and changes nothing
+        assert alone != queries
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(asked[role], queries))
     for one, other in zip(alone, together, strict=True):

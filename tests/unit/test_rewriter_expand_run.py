@@ -70,7 +70,8 @@ def test_a_tiny_t5_learns_what_feedback_finds(tmp_path: Path) -> None:
     assert report["harm"]["anchored"]["queries"] == report["harm"]["student"]["queries"]
     assert f"<td>{report['harm']['student']['queries']}</td>" in page
     assert report["verdict"]["measure"] == "R@100"
-    assert report["speed"].keys() == {"teacher", "student"}
+    # With ctranslate2 there is an export, too; tests of its own are beside these.
+    assert report["speed"].keys() == {"teacher", "student", *report["exports"]}
     assert report["student"]["new_tokens"] < 64
     # Anybody can recompute every figure.
     at = tmp_path / "run/rankings"

@@ -1,5 +1,6 @@
 """Students that write: what they read, how they are fitted, how they are kept."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from ragdistill.losses.targets import IGNORED
 from ragdistill.models.resolve import resolve
 from ragdistill.training.fitting import BLANK, COLUMN
 from ragdistill.training.preparing import without_dropout
-from ragdistill_query_rewriter import scratch, sequences, settings
+from ragdistill_query_rewriter import (
+    scratch,
+    sequence_exporting,
+    sequence_runtime,
+    sequences,
+    settings,
+)
 from ragdistill_query_rewriter.rewriter import Rewriter
 from ragdistill_query_rewriter.sequence_training import (
     Batches,
@@ -67,6 +74,15 @@ def test_a_student_learns_what_it_is_told_and_is_kept(tmp_path: Path, kind: str)
         [Query("", query) for query in asked]
     )
     assert served.rewrite([], asked[1]) == asked[1]
+    if find_spec("ctranslate2") is None:
+        return
+    # An export says the same, and is silent where the student is.
+    exported = sequence_exporting.write(tmp_path / "student", tmp_path / "fp32", "float32")
+    whole = sequence_runtime.load(exported)
+    assert [tuple(each) for each in whole.expand(asked)] == said
+    assert [tuple(whole.expand([query])[0]) for query in asked] == said
+    small = Rewriter.load(sequence_exporting.write(tmp_path / "student", tmp_path / "int8", "int8"))
+    assert all(small.rewrite([], query).startswith(query) for query in asked)
 
 
 @pytest.mark.parametrize("kind", KINDS)

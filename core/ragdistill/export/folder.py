@@ -163,8 +163,32 @@ class TokenClassifierRecord(Record):
         return super().of({**values, "labels": tuple(values["labels"])})
 
 
+@dataclass(frozen=True)
+class Seq2SeqRecord(Record):
+    """Of an encoder-decoder, whatever runs it."""
+
+    kind = "seq2seq"
+    end_ids: tuple[int, ...]
+    """The tokens that end a reply; none where nothing does."""
+    source_digest: str
+    """SHA-256 of the weights it was made from."""
+    precision: str = "fp32"
+    words: int | None = None
+    """See :class:`CausalRecord`."""
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """See :class:`Record`."""
+        return super().of({**values, "end_ids": tuple(values["end_ids"])})
+
+
 AnyRecord = (
-    EmbedderRecord | CrossEncoderRecord | MultiVectorRecord | CausalRecord | TokenClassifierRecord
+    EmbedderRecord
+    | CrossEncoderRecord
+    | MultiVectorRecord
+    | CausalRecord
+    | TokenClassifierRecord
+    | Seq2SeqRecord
 )
 _KINDS: dict[str, type[AnyRecord]] = {
     kind.kind: kind
@@ -174,6 +198,7 @@ _KINDS: dict[str, type[AnyRecord]] = {
         MultiVectorRecord,
         CausalRecord,
         TokenClassifierRecord,
+        Seq2SeqRecord,
     )
 }
 _R = TypeVar("_R", bound=Record)

@@ -27,6 +27,8 @@ UNSKIPPED = "unskipped"
 ANCHORED, ANCHOR = "anchored", 5
 """The student's search, in which what the query finds first by itself keeps its place where the rewrite finds it
 among its first five; see :func:`ragdistill.rag.retrieval.anchored`."""
+MOST_LOST = {"R@10": 0.01, "R@100": 0.01}
+"""Of recall, absolute, and so of its lift, that an export may lose on the judged queries."""
 Values = NDArray[np.float64]
 
 
@@ -104,6 +106,17 @@ def found_well(qrels: Qrels, rankings: Rankings) -> NDArray[np.bool_]:
     """Whether a relevant document is among the first :data:`FOUND_WELL`, of each judged query ``[q]``."""
     firsts = {query: ranked[:FOUND_WELL] for query, ranked in rankings.items()}
     return values(qrels, firsts, "RR@10") > 0
+
+
+def recall_lost(qrels: Qrels, mine: Rankings, its: Rankings) -> list[str]:
+    """Each limit of :data:`MOST_LOST` that an export breaks, by what its queries find (``its``) and those of
+    its model do (``mine``)."""
+    reasons = []
+    for measure, most in MOST_LOST.items():
+        lost = float((values(qrels, mine, measure) - values(qrels, its, measure)).mean())
+        if not lost <= most:
+            reasons.append(f"{measure} lost {lost:.4f} > {most}")
+    return reasons
 
 
 def quality(task: Task, systems: Mapping[str, Rankings], seed: int) -> dict[str, Any]:

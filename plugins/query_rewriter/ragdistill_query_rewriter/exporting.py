@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ragdistill.data.collection import Query
 from ragdistill.export.gates import (
     FP32,
     INT8,
     GateResult,
     Limits,
+    Outcome,
     check_effect,
     with_fallback,
 )
@@ -35,8 +34,6 @@ from ragdistill_query_rewriter.terms import TermStudent
 OUTPUTS = ("export/onnx/model.onnx", "export/onnx-int8/model.onnx")
 _TIMED = 200
 """Turns that speed is measured with."""
-_MORE_LOST = {"R@10": 0.01, "R@100": 0.01}
-"""Of recall, absolute, that an export may lose on the judged turns."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,6 @@ class Bench:
         """What the student's rewrites find, as the stage before has left it."""
         return trec.read(self.folder / "rankings/student.trec")
 
-    @cached_property
-    def teacher(self) -> Rankings:
-        """The same of the teacher."""
-        return trec.read(self.folder / "rankings/teacher.trec")
-
     def export_all(self, seed: int) -> tuple[dict[str, Any], dict[str, Selector]]:
         """The report's entries, and what is served."""
         full, small = self.folder / "export/onnx", self.folder / "export/onnx-int8"
@@ -78,8 +70,8 @@ class Bench:
         fp32 = self._measure(full, FP32)
         kept = with_fallback(ladder(full, small), lambda path: self._measure(path, INT8))
         entries = {
-            "onnx": self._entry(full, fp32, "fp32", (), seed),
-            "onnx-int8": self._entry(small, kept.result, kept.name, kept.failed, seed),
+            "onnx": entry(self.folder, self.task, Outcome("fp32", full, fp32, ()), seed),
+            "onnx-int8": entry(self.folder, self.task, kept, seed),
         }
         return entries, {"onnx": OnnxSelector(full), "onnx-int8": OnnxSelector(small)}
 
@@ -106,37 +98,23 @@ class Bench:
         result = check_effect(
             max(apart, default=0.0), self.rankings, found, self.task.qrels, limits
         )
-        return replace(result, reasons=(*result.reasons, *self._recall_lost(found)))
+        lost = evaluation.recall_lost(self.task.qrels, self.rankings, found)
+        return replace(result, reasons=(*result.reasons, *lost))
 
-    def _recall_lost(self, found: Rankings) -> list[str]:
-        reasons = []
-        for measure, most in _MORE_LOST.items():
-            mine, its = (
-                float(np.mean(evaluation.values(self.task.qrels, each, measure)))
-                for each in (self.rankings, found)
-            )
-            if not mine - its <= most:
-                reasons.append(f"{measure} lost {mine - its:.4f} > {most}")
-        return reasons
 
-    def _entry(
-        self,
-        export: Path,
-        result: GateResult,
-        recipe: str,
-        failed: Sequence[tuple[str, GateResult]],
-        seed: int,
-    ) -> dict[str, Any]:
-        found = trec.read(self.folder / f"rankings/{export.name}.trec")
-        raw = trec.read(self.folder / "rankings/raw.trec")
-        systems = {"raw": raw, "teacher": self.teacher, "student": found}
-        return {
-            **result.as_json(),
-            "recipe": recipe,
-            "size_mb": round(folder_bytes(export) / 1e6, 3),
-            "quality": evaluation.quality(self.task, systems, seed),
-            "failed": [{"recipe": name, **each.as_json()} for name, each in failed],
-        }
+def entry(folder: Path, task: Task, kept: Outcome[Any], seed: int) -> dict[str, Any]:
+    """The report's entry of an export of the run ``folder``, whose queries' rankings lie beside the others'."""
+    raw, teacher, found = (
+        trec.read(folder / f"rankings/{name}.trec") for name in ("raw", "teacher", kept.folder.name)
+    )
+    systems = {"raw": raw, "teacher": teacher, "student": found}
+    return {
+        **kept.result.as_json(),
+        "recipe": kept.name,
+        "size_mb": round(folder_bytes(kept.folder) / 1e6, 3),
+        "quality": evaluation.quality(task, systems, seed),
+        "failed": [{"recipe": name, **each.as_json()} for name, each in kept.failed],
+    }
 
 
 def speed(systems: Mapping[str, Selector], queries: Sequence[Query]) -> dict[str, dict[str, Any]]:

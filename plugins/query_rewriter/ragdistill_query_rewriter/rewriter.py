@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 from ragdistill.data.collection import Query
 from ragdistill.errors import UserError
-from ragdistill.export.folder import GRAPH
+from ragdistill.export.folder import GRAPH, RECORD
 from ragdistill.export.running import Tokens
 from ragdistill.export.runtime import OnnxTokenClassifier
 from ragdistill_query_rewriter import settings
@@ -70,9 +70,11 @@ class Rewriter:
                 mend="name a run of ragdistill query-rewriter, or an export in it",
             )
         if settings.task_of(path) == "expand":
-            from ragdistill_query_rewriter import sequences
+            from ragdistill_query_rewriter import sequence_runtime, sequences
 
-            return cls(sequences.load(path, device).appending())
+            exported = (path / RECORD).is_file()
+            found = sequence_runtime.load(path) if exported else sequences.load(path, device)
+            return cls(found.appending())
         from ragdistill_query_rewriter.terms import TermStudent
 
         return cls(TermStudent.load(path, device))

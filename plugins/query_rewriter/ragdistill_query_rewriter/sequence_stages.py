@@ -9,13 +9,16 @@ from ragdistill.distiller import Plan, Section, Stage
 from ragdistill.errors import UserError
 from ragdistill.first_stage import FirstStage
 from ragdistill.metrics.latency import profile_requests
+from ragdistill.metrics.trec import Rankings
 from ragdistill.training import trackers
 from ragdistill_query_rewriter import evaluation, scratch, sequence_training, sequences
+from ragdistill_query_rewriter import sequence_exporting as exporting
 from ragdistill_query_rewriter.checks import check_together
 from ragdistill_query_rewriter.describe import describe_writer
 from ragdistill_query_rewriter.distiller import RANKINGS, RewriterDistiller
 from ragdistill_query_rewriter.expand_planning import make_plan
 from ragdistill_query_rewriter.expand_setup import ExpandSetup
+from ragdistill_query_rewriter.expander import WINDOW, Expander
 from ragdistill_query_rewriter.filtering import Filtered
 from ragdistill_query_rewriter.sequence_training import SequenceRecipe
 from ragdistill_query_rewriter.sequences import Pair, Seq2SeqStudent, SequenceStudent
@@ -59,7 +62,7 @@ class SequenceDistiller(RewriterDistiller):
     def _settings(self) -> SequenceSettings:
         config, way = self.config, self.setup.way
         return SequenceSettings(
-            window=config.window or sequences.WINDOW,
+            window=config.window or WINDOW,
             new_tokens=config.expansion_tokens,
             student="causal" if config.student == "causal" else "seq2seq",
             combine=way.combine,
@@ -153,16 +156,27 @@ class SequenceDistiller(RewriterDistiller):
         }
 
     def export(self) -> Section:
-        """How long teacher and student take; ``student/`` is what is served."""
+        """For ctranslate2, where it is installed, held against the student, and the speed of all."""
         setup = self.setup
         queries = list(setup.task.queries)[:_TIMED]
         student = self.student("cpu")
+        bench = exporting.Bench(self.folder, student, setup.task, self._found)
+        entries, exports = bench.export(self.config.seed)
         systems: dict[str, Callable[[int], object]] = {}
         if not setup.served:
             requests = [[setup.request(query)] for query in queries]
             systems["teacher"] = lambda number: list(setup.eval_writer.write(requests[number]))
-        systems["student"] = lambda number: student.rewrite([queries[number]])
-        return {"speed": profile_requests(systems, len(queries), items=1)}
+        for name, system in {"student": student, **exports}.items():
+            systems[name] = _expanding(system, queries)
+        return {"exports": entries, "speed": profile_requests(systems, len(queries), items=1)}
+
+    def _found(self, texts: list[str]) -> Rankings:
+        """What the task's queries find as they are rewritten."""
+        return self.searched(self.setup.eval_stage, {"student": texts})["student"]
+
+
+def _expanding(system: Expander, queries: Sequence[Query]) -> Callable[[int], object]:
+    return lambda number: system.rewrite([queries[number]])
 
 
 def _pairs(student: SequenceStudent, lesson: Filtered) -> list[Pair]:

@@ -4,7 +4,7 @@ What a query is expanded to is a text of variants between ``|||``; a query that 
 by nothing, so that a student says so with its first token.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,32 +12,22 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    GenerationConfig,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from ragdistill import causal
-from ragdistill.batching import token_budget_batches
-from ragdistill.data.collection import Query
 from ragdistill.encoder import pick_device
 from ragdistill.errors import UserError, loading
-from ragdistill.local_writer import BATCH_TOKENS
+from ragdistill.export.causal.runner import TorchCausal
+from ragdistill.export.seq2seq import TorchSeq2Seq, padded
 from ragdistill.losses.targets import IGNORED
 from ragdistill.models.resolve import ResolvedModel
 from ragdistill.training.language import LABELS
 from ragdistill.training.pruning import check_config, choose_layers, keep_layers, layer_list
 from ragdistill_query_rewriter import settings
-from ragdistill_query_rewriter.expansions import SEPARATOR, joined, separated
+from ragdistill_query_rewriter.expander import Expander
+from ragdistill_query_rewriter.expansions import SEPARATOR, joined
 from ragdistill_query_rewriter.settings import SequenceSettings
-from ragdistill_query_rewriter.ways import Way
 
-WINDOW = 128
-"""Tokens of a query, where that is not said."""
-_ASKED = "expand query: "
-"""Before a query that an encoder-decoder reads: T5 is told what to do in words."""
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -52,19 +42,16 @@ class Pair:
         return len(self.source) + len(self.target)
 
 
-class SequenceStudent(ABC):
-    """A network that writes, and its tokenizer."""
+class SequenceStudent(Expander):
+    """A network in PyTorch that writes, and its tokenizer."""
 
     kind: ClassVar[str]
 
     def __init__(self, network: Any, tokenizer: Any, told: SequenceSettings) -> None:
-        self.network, self.tokenizer, self.settings = network, tokenizer, told
+        super().__init__(tokenizer, told)
+        self.network = network
         self.widened = self._separate()
         """Whether the separator is a new word."""
-
-    @abstractmethod
-    def source(self, query: str) -> list[int]:
-        """What is read of ``query``, at most ``window`` tokens."""
 
     @abstractmethod
     def target(self, variants: Sequence[str]) -> list[int]:
@@ -75,46 +62,23 @@ class SequenceStudent(ABC):
         """Padded inputs, and ``labels`` ``[b, l]``: of each place of the logits the token that comes next,
         :data:`IGNORED` where none is learnt."""
 
-    @abstractmethod
-    def write(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-        """What is written after sources that fit into memory together, at most ``new_tokens`` each."""
-
-    @property
-    def way(self) -> Way:
-        """How its expansions are searched with."""
-        return Way(self.settings.combine, self.settings.original_weight)
-
     def pair(self, query: str, variants: Sequence[str]) -> Pair:
         """A query and what it is expanded to."""
         return Pair(self.source(query), self.target(variants))
 
-    def expand(self, queries: Sequence[str]) -> list[list[str]]:
-        """The variants of each; none where it is to be left alone."""
-        self.network.eval()
-        sources = [self.source(query) for query in queries]
-        found: list[list[str]] = [[] for _ in queries]
-        lengths = [len(source) + self.settings.new_tokens for source in sources]
-        for places in token_budget_batches(lengths, BATCH_TOKENS[self.network.device.type]):
-            written = self.write([sources[place] for place in places])
-            for place, ids in zip(places, written, strict=True):
-                found[place] = separated(self.tokenizer.decode(ids, skip_special_tokens=True))
-        return found
+    @property
+    def device(self) -> str:
+        """See :class:`Expander`."""
+        return str(self.network.device.type)
 
-    def rewrite(self, queries: Sequence[Query]) -> list[str]:
-        """The queries as they are to be searched with; see ``Way.text``."""
-        texts = [query.text for query in queries]
-        pairs = zip(texts, self.expand(texts), strict=True)
-        return [self.way.text(*each) if each[1] else each[0] for each in pairs]
+    def expand(self, queries: Sequence[str]) -> list[list[str]]:
+        """See :class:`Expander`."""
+        self.network.eval()
+        return super().expand(queries)
 
     def on(self, device: str) -> Self:
         """The same, where models run."""
         self.network = self.network.to(pick_device(device))
-        return self
-
-    def appending(self) -> Self:
-        """The same, whose expansions go behind the query whatever it was trained for: a query that stands
-        by itself, where nobody fuses."""
-        self.settings = replace(self.settings, combine="append")
         return self
 
     def capped(self, new_tokens: int) -> None:
@@ -138,22 +102,21 @@ class SequenceStudent(ABC):
         self.network.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         return True
 
-    def _padded(self, rows: Sequence[Sequence[int]], with_: int) -> Tensor:
-        wide = max(map(len, rows))
-        return torch.tensor([[*row, *[with_] * (wide - len(row))] for row in rows])
-
 
 class Seq2SeqStudent(SequenceStudent):
     """An encoder-decoder: T5, BART."""
 
     kind = "seq2seq"
 
-    def source(self, query: str) -> list[int]:
-        """See :class:`SequenceStudent`."""
-        window = self.settings.window
-        told = self.tokenizer(f"{_ASKED}{query}", truncation=True, max_length=window)
-        ids: list[int] = told["input_ids"]
-        return ids
+    def __init__(self, network: Any, tokenizer: Any, told: SequenceSettings) -> None:
+        super().__init__(network, tokenizer, told)
+        self._runner = TorchSeq2Seq(network, tokenizer)
+        self._runner.greedily()
+
+    @property
+    def runner(self) -> TorchSeq2Seq:
+        """See :class:`Expander`."""
+        return self._runner
 
     def target(self, variants: Sequence[str]) -> list[int]:
         """See :class:`SequenceStudent`."""
@@ -162,45 +125,24 @@ class Seq2SeqStudent(SequenceStudent):
 
     def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         """See :class:`SequenceStudent`."""
-        pad, start = self._pad, self._start
+        pad, start = self.runner.pad, self.runner.start
         sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
         begun = [[start, *target[:-1]] for target in targets]
         return {
-            "input_ids": self._padded(sources, pad),
-            "attention_mask": self._padded([[1] * len(each) for each in sources], 0),
-            "decoder_input_ids": self._padded(begun, pad),
-            LABELS: self._padded(targets, IGNORED),
+            "input_ids": padded(sources, pad),
+            "attention_mask": padded([[1] * len(each) for each in sources], 0),
+            "decoder_input_ids": padded(begun, pad),
+            LABELS: padded(targets, IGNORED),
         }
 
-    @torch.inference_mode()
-    def write(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-        """See :class:`SequenceStudent`."""
-        device = self.network.device
-        seen = self._padded([[1] * len(each) for each in sources], 0)
-        options = GenerationConfig(  # type: ignore[no-untyped-call,unused-ignore]
-            max_new_tokens=self.settings.new_tokens,
-            do_sample=False,
-            num_beams=1,
-            decoder_start_token_id=self._start,
-            eos_token_id=causal.ending_ids(self.network, self.tokenizer) or None,
-            pad_token_id=self._pad,
-        )
-        found = self.network.generate(
-            input_ids=self._padded(sources, self._pad).to(device),
-            attention_mask=seen.to(device),
-            generation_config=options,
-        )
-        written: list[list[int]] = found[:, 1:].tolist()
-        return written
-
     @property
-    def _pad(self) -> int:
-        return int(self.tokenizer.pad_token_id or 0)
+    def ends(self) -> list[int]:
+        """See :class:`Expander`."""
+        return self.runner.ends
 
-    @property
-    def _start(self) -> int:
-        told = self.network.config.decoder_start_token_id
-        return self._pad if told is None else int(told)
+    def replies(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+        """See :class:`Expander`."""
+        return self.runner.write(sources, self.settings.new_tokens)
 
 
 class CausalStudent(SequenceStudent):
@@ -208,11 +150,10 @@ class CausalStudent(SequenceStudent):
 
     kind = "causal"
 
-    def source(self, query: str) -> list[int]:
-        """See :class:`SequenceStudent`; of a query that is too long the end is left out."""
-        asked = causal.text_ids(self.tokenizer, query)[: self.settings.window]
-        cut = query if len(asked) < self.settings.window else self.tokenizer.decode(asked)
-        return causal.token_ids(self.tokenizer, causal.as_request(self.tokenizer, cut))
+    @property
+    def runner(self) -> TorchCausal:
+        """See :class:`Expander`."""
+        return TorchCausal(self.network, self.tokenizer)
 
     def target(self, variants: Sequence[str]) -> list[int]:
         """See :class:`SequenceStudent`."""
@@ -239,16 +180,14 @@ class CausalStudent(SequenceStudent):
         rows = [[*pair.source, *pair.target[:-1]] for pair in pairs]
         told = [[*[IGNORED] * (len(pair.source) - 1), *pair.target] for pair in pairs]
         return {
-            "input_ids": self._padded(rows, int(self.tokenizer.pad_token_id or 0)),
-            "attention_mask": self._padded([[1] * len(each) for each in rows], 0),
-            LABELS: self._padded(told, IGNORED),
+            "input_ids": padded(rows, int(self.tokenizer.pad_token_id or 0)),
+            "attention_mask": padded([[1] * len(each) for each in rows], 0),
+            LABELS: padded(told, IGNORED),
         }
 
-    def write(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-        """See :class:`SequenceStudent`."""
-        ends = {*self.ends}
-        found = causal.write(self.network, self.tokenizer, sources, self.settings.new_tokens)
-        return [[token for token in reply if token not in ends] for reply in found]
+    def replies(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+        """See :class:`Expander`."""
+        return causal.write(self.network, self.tokenizer, sources, self.settings.new_tokens)
 
 
 _KINDS: dict[str, tuple[type[SequenceStudent], Any]] = {

@@ -6,7 +6,8 @@ gap in the vocabulary its neighbour's token, and takes a head's width for the st
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ragdistill.errors import UserError
-from ragdistill.export.causal.runner import Floats, Ids, Replies, TorchCausal
+from ragdistill.export.causal.runner import Floats, Ids, Replies
 from ragdistill.export.causal.source import describe, load
 from ragdistill.export.folder import CausalRecord, atomic_folder, read_record_of, write_tokenizer
 from ragdistill.export.running import cores
@@ -36,40 +37,56 @@ def write(source: Path, folder: Path, quantization: Quantization, *, source_dige
     Raises:
         UserError: ctranslate2 is missing or does not know the architecture, or ``source`` does not load.
     """
-    _library()
+    library()
     model = load(source)
     record = describe(model, source_digest, quantization)
     with atomic_folder(folder) as temporary:
-        try:
-            _converter(source, model).convert(str(temporary), quantization=quantization, force=True)
-        except (ValueError, NotImplementedError, AttributeError, KeyError) as error:
-            raise UserError(
-                f"ctranslate2 does not take a {type(model.network).__name__} ({str(error)[:200]})",
-                where=source,
-                mend="serve it from its own folder, or as ONNX",
-            ) from error
-        write_tokenizer(model.tokenizer, temporary)
+        mend = partial(_mend, model.network.config)
+        convert(source, model.network, model.tokenizer, temporary, quantization, mend)
         record.write(temporary)
     return folder
 
 
-def _library() -> ModuleType:
+def library() -> ModuleType:
+    """ctranslate2.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         import ctranslate2
     except ImportError as error:
         raise UserError(
             "ctranslate2 is not installed", mend="pip install 'ragdistill[serve]'"
         ) from error
-    library: ModuleType = ctranslate2
-    return library
+    found: ModuleType = ctranslate2
+    return found
 
 
-def _converter(source: Path, model: TorchCausal) -> Any:
-    """ctranslate2's converter, given what is loaded; it takes the network to pieces."""
+def convert(
+    source: Path,
+    network: Any,
+    tokenizer: Any,
+    folder: Path,
+    quantization: Quantization,
+    mend: Callable[[Any, list[str]], None],
+) -> None:
+    """Have ctranslate2's converter write ``network`` and its tokenizer, loaded from ``source``, into ``folder``;
+    the network is taken to pieces.
+
+    Args:
+        source: a Hugging Face folder, whose configuration the converter reads.
+        network: a transformers model.
+        tokenizer: its own.
+        folder: where to; replaced.
+        quantization: of its matrices.
+        mend: puts right, in place, what the converter made of the network; it is given the token of each row,
+            too.
+
+    Raises:
+        UserError: ctranslate2 does not know the architecture.
+    """
     from ctranslate2.converters import TransformersConverter
-
-    network, tokenizer, config = model.network, model.tokenizer, model.network.config
-    words = vocabulary(tokenizer, config.vocab_size)
 
     class Converter(TransformersConverter):  # type: ignore[misc]
         def load_model(self, *_: Any, **__: Any) -> Any:
@@ -80,17 +97,31 @@ def _converter(source: Path, model: TorchCausal) -> Any:
 
         def _load(self) -> Any:
             spec = super()._load()
-            spec.register_vocabulary(words)
+            words = vocabulary(tokenizer, network.config.vocab_size)
             for name in ("bos_token", "eos_token", "unk_token"):
                 setattr(spec.config, name, getattr(tokenizer, name) or words[0])
-            wide = getattr(config, "head_dim", None)
-            if wide and wide * config.num_attention_heads != config.hidden_size:
-                for layer in spec.decoder.layer:
-                    # The layers are closed by now to attributes that they were made without.
-                    object.__setattr__(layer.self_attention, "head_dim", np.int32(wide))
+            mend(spec, words)
             return spec
 
-    return Converter(str(source))
+    try:
+        Converter(str(source)).convert(str(folder), quantization=quantization, force=True)
+    except (ValueError, NotImplementedError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"ctranslate2 does not take a {type(network).__name__} ({str(error)[:200]})",
+            where=source,
+            mend="serve it from its own folder, or in another form",
+        ) from error
+    write_tokenizer(tokenizer, folder)
+
+
+def _mend(config: Any, spec: Any, words: list[str]) -> None:
+    """The vocabulary and the heads of a language model."""
+    spec.register_vocabulary(words)
+    wide = getattr(config, "head_dim", None)
+    if wide and wide * config.num_attention_heads != config.hidden_size:
+        for layer in spec.decoder.layer:
+            # The layers are closed by now to attributes that they were made without.
+            object.__setattr__(layer.self_attention, "head_dim", np.int32(wide))
 
 
 def vocabulary(tokenizer: Any, rows: int) -> list[str]:
@@ -100,6 +131,33 @@ def vocabulary(tokenizer: Any, rows: int) -> list[str]:
     made = (name for name in map("<extra_id_{}>".format, range(rows + len(known))))
     free = (name for name in made if name not in known)
     return [names[row] if row in names else next(free) for row in range(rows)]
+
+
+def opened(folder: Path, names: str, runs: str, threads: int | None) -> tuple[list[str], Any]:
+    """An export's tokens, in the file ``names``, and what of ctranslate2 ``runs`` it (``Generator``,
+    ``Translator``), on CUDA where it has it.
+
+    Raises:
+        UserError: ctranslate2 is missing, or ``folder`` is not a whole export.
+    """
+    known = library()
+    device = "cuda" if known.get_cuda_device_count() else "cpu"
+    try:
+        words: list[str] = json.loads((folder / names).read_text(encoding="utf-8"))
+        runtime = getattr(known, runs)(str(folder), device=device, intra_threads=threads or cores())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"ctranslate2 cannot load it ({str(error)[:200]})",
+            where=folder,
+            mend="export the model again",
+        ) from error
+    return words, runtime
+
+
+def phantoms(words: list[str], known: int | None) -> list[list[str]] | None:
+    """The rows of ``words`` from ``known`` on, each as a sequence that is never to be written; None where there
+    are none."""
+    return None if known is None else [[each] for each in words[known:]] or None
 
 
 class CTranslateCausal:
@@ -116,22 +174,9 @@ class CTranslateCausal:
             UserError: ctranslate2 is missing, or ``folder`` is not a whole export.
         """
         self.record = read_record_of(CausalRecord, folder)
-        library = _library()
-        device = "cuda" if library.get_cuda_device_count() else "cpu"
-        try:
-            self._words: list[str] = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
-            self._generator: Any = library.Generator(
-                str(folder), device=device, intra_threads=threads or cores()
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"ctranslate2 cannot load it ({str(error)[:200]})",
-                where=folder,
-                mend="export the model again",
-            ) from error
+        self._words, self._generator = opened(folder, VOCABULARY, "Generator", threads)
         self._ends = list(self.record.end_ids)
-        phantoms = [] if self.record.words is None else self._words[self.record.words :]
-        self._never = [[each] for each in phantoms] or None
+        self._never = phantoms(self._words, self.record.words)
 
     def generate(self, prompts: Sequence[Ids], new_tokens: int) -> list[list[int]]:
         """See :class:`~ragdistill.export.causal.runner.Runner`."""
@@ -177,8 +222,8 @@ class CTranslateCausal:
     def log_probs(self, prompt: Ids, answer: Ids) -> Floats:
         """See :class:`~ragdistill.export.causal.runner.Runner`. All of the prompt's are made, too."""
         told = self._generator.forward_batch([[*prompt, *answer[:-1]]], return_log_probs=True)
-        library = _library()
-        told = told.to_device(library.Device.cpu).to(library.DataType.float32)
+        known = library()
+        told = told.to_device(known.Device.cpu).to(known.DataType.float32)
         found: Floats = np.array(told)[0, -len(answer) :]
         return found
 

@@ -9,12 +9,12 @@ mean nothing.
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ragdistill.export.causal.runner import Floats, Ids, Runner
+from ragdistill.export.causal.runner import Floats, Ids
 from ragdistill.export.gates import too_small
 
 Values = npt.NDArray[np.float64]
@@ -80,11 +80,21 @@ class ReplyResult:
         }
 
 
+class Writer(Protocol):
+    """What of a :class:`~ragdistill.export.causal.runner.Runner` is compared; encoder-decoders have it, too."""
+
+    def generate(self, prompts: Sequence[Ids], new_tokens: int) -> list[list[int]]:
+        """See ``Runner``."""
+
+    def log_probs(self, prompt: Ids, answer: Ids) -> Floats:
+        """See ``Runner``."""
+
+
 @dataclass(frozen=True)
 class Reference:
     """A model and what it replies, which its exports are held against."""
 
-    model: Runner
+    model: Writer
     prompts: Sequence[Ids]
     new_tokens: int
     judge: Judge | None = None
@@ -101,7 +111,7 @@ class Reference:
         """Those of the model's replies."""
         return self.judge(self.name, self.replies) if self.judge else None
 
-    def check(self, candidate: Runner, limits: ReplyLimits, name: str) -> ReplyResult:
+    def check(self, candidate: Writer, limits: ReplyLimits, name: str) -> ReplyResult:
         """Hold an export (``candidate``) against the model.
 
         Args:
@@ -165,7 +175,7 @@ class _Steps:
     """[n]"""
 
     @classmethod
-    def of(cls, model: Runner, candidate: Runner, prompt: Ids, reply: Ids) -> "_Steps":
+    def of(cls, model: Writer, candidate: Writer, prompt: Ids, reply: Ids) -> "_Steps":
         mine, its = model.log_probs(prompt, reply), candidate.log_probs(prompt, reply)
         apart: Floats = mine - its
         probabilities = np.exp(mine.astype(np.float64))
