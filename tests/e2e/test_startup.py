@@ -14,7 +14,7 @@ from ragdistill.cli import main
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-BUDGET_SECONDS = 0.3
+BUDGET_SECONDS, SLOW = 0.3, 3
 TRIES = 20
 
 PROBE = """
@@ -67,13 +67,19 @@ def test_help_imports_nothing_heavy(args: list[str]) -> None:
 
 @pytest.mark.parametrize("args", [["--help"], ["embedder", "--help"]], ids=" ".join)
 def test_help_is_quick(args: list[str]) -> None:
-    """The quickest of many starts, which is what the program takes: the rest is other work."""
+    """The quickest of many starts, which is what the program takes: the rest is other work. On a slow machine it may
+    take as long as what it cannot do without, thrice."""
     command = [str(Path(sys.executable).with_name("ragdistill")), *args]
-    quickest = float("inf")
+    needed = [sys.executable, "-c", "import click, pluggy; import importlib.metadata"]
+    quickest = least = float("inf")
     for _ in range(TRIES):
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        quickest = min(quickest, time.perf_counter() - started)
+        quickest, least = min(quickest, seconds(command)), min(least, seconds(needed))
         if quickest <= BUDGET_SECONDS:
             return
-    pytest.fail(f"{' '.join(args)} takes {quickest:.2f} s at best")
+    assert quickest <= SLOW * least, f"{quickest:.2f} s at best, what it needs {least:.2f} s"
+
+
+def seconds(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return time.perf_counter() - started
