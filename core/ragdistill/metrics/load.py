@@ -48,8 +48,7 @@ def ask(
 
     Raises:
         ValueError: no request, or no thread.
-        BaseException: whatever no :class:`Exception` is that ``serve`` raises (a library that panics), and
-            whatever ``done`` does; what was not asked by then is not asked any more.
+        BaseException: what ``serve`` raises that is no :class:`Exception` (a library panics); no more is asked.
     """
     if requests < 1 or threads < 1:
         raise ValueError(f"{requests} requests cannot be asked by {threads} threads")
@@ -69,8 +68,7 @@ def ask(
         except BaseException as raised:  # noqa: BLE001 - raised again in the thread that waits
             broken.append(raised)
             ready.abort()  # or the others would wait for this one for ever
-            for _ in left:
-                pass
+            left.end()
 
     workers = [Thread(target=work, args=(place,), daemon=True) for place in range(threads)]
     for worker in workers:
@@ -107,6 +105,11 @@ class _Shared:
 
     def __init__(self, count: int) -> None:
         self._numbers, self._lock = iter(range(count)), Lock()
+
+    def end(self) -> None:
+        """There are no more."""
+        with self._lock:
+            self._numbers = iter(range(0))
 
     def __iter__(self) -> Iterator[int]:
         while True:
